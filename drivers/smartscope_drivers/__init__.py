@@ -1,0 +1,1 @@
+"""Drivers: everything that can stand where the microscope stands."""

@@ -1,0 +1,1 @@
+"""Models: everything that understands frames, behind the one Model port."""

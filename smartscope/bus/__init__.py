@@ -1,0 +1,1 @@
+"""Bus: what clients see and may ask over ZeroMQ."""

@@ -1,0 +1,93 @@
+"""What can be asked of the hardware: small frozen commands, one unit each, and what came of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smartscope.frame import Certainty, Roi
+
+
+@dataclass(frozen=True, slots=True)
+class SetExposure:
+    """Expose each coming frame for so long."""
+
+    exposure_ms: float
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "exposure_ms"
+
+
+@dataclass(frozen=True, slots=True)
+class SetLight:
+    """Set one light's power; 0 switches it off."""
+
+    light: str
+    power_mw: float
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return f"light:{self.light}"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStage:
+    """Move the XY stage to an absolute place."""
+
+    x_um: float
+    y_um: float
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "xy"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFocus:
+    """Move the focus drive to an absolute place."""
+
+    z_um: float
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "z"
+
+
+@dataclass(frozen=True, slots=True)
+class SetRoi:
+    """Read out this part of the sensor only; the camera restarts (a new epoch)."""
+
+    roi: Roi
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "roi"
+
+
+Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command with the reason for it, as a policy hands it over."""
+
+    command: Command
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a device made of a command."""
+
+    asked: Command
+    made_true: Command
+    """The same command with the value that the device confirmed."""
+    t_called_ns: int
+    t_effect_ns: int
+    """When the effect was confirmed; frames exposed between the two are mixed."""
+    certainty: Certainty = Certainty.EXACT

@@ -1,0 +1,1 @@
+"""Policies: pure functions from what was seen to what should change."""

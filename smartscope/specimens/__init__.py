@@ -1,0 +1,1 @@
+"""Specimens: what lives under the simulated microscope, and how light changes it."""

@@ -1,0 +1,1 @@
+"""Testing: contract suites and helpers, also for authors of plug-ins."""
