@@ -69,7 +69,30 @@ class SetRoi:
         return "roi"
 
 
-Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi
+@dataclass(frozen=True, slots=True)
+class RunAutofocus:
+    """Let the hardware autofocus find the focal plane once."""
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "z"
+
+
+@dataclass(frozen=True, slots=True)
+class SetPreset:
+    """Choose a preset of a Micro-Manager configuration group (filter, channel); it may not touch a light."""
+
+    group: str
+    preset: str
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return f"preset:{self.group}"
+
+
+Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi | RunAutofocus | SetPreset
 
 
 @dataclass(frozen=True, slots=True)

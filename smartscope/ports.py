@@ -58,6 +58,9 @@ class Capabilities:
     """Setting keys that change while the camera streams; the others stop and restart it."""
     stage_affine: tuple[tuple[float, float], tuple[float, float]] | None = None
     """Stage displacement in um that brings an object, displaced by one (x, y) sensor pixel, back; None = unmeasured."""
+    has_autofocus: bool = False
+    presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Configuration group → presets that touch no light."""
     frame_period_overhead_ms: float = 0.0
     """Time between exposures beside the exposure itself."""
     device_properties: Mapping[str, str] = field(default_factory=dict)
