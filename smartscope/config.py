@@ -62,7 +62,7 @@ class LightConfig(Section):
     name: Name
     wavelength_nm: Annotated[float, Field(ge=200, le=2000)] = 488.0
     owner: Literal["supervisor", "controller"] = "supervisor"
-    """Who opens the device: the supervisor process (under a lease), or the controller (shared hub, hardware gating)."""
+    """Who opens the device: the supervisor process (a lease), or the controller (shared hub, hardware gating)."""
     device: str = ""
     """Micro-Manager label of the device with the power property."""
     power_property: str = ""
@@ -219,6 +219,8 @@ class SafetyConfig(Section):
     """A controller thread silent for longer counts as stuck: dark."""
     max_lapses_per_minute: Annotated[int, Field(ge=0)] = 30
     """More lease lapses than this end the run."""
+    on_fault: Literal["dark", "plan"] = "dark"
+    """A failing model or policy: end the run in the dark, or take its say away and keep the settings as they are."""
     hand_over: bool = True
     """Arming first performs the hand-over of light once, at zero power."""
 

@@ -100,7 +100,7 @@ def _short(value: object) -> str:
 def _allowed(item: Mapping[str, Any]) -> str:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     context = item.get("ctx") or {}
-    bounds = [f"{sign} {context[name]}" for name, sign in signs.items() if name in context]
+    bounds = [f"{sign} {context[name]:g}" for name, sign in signs.items() if name in context]
     return ", ".join(bounds) or str(context.get("expected", ""))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import useq
 
 from smartscope.command import Applied, Command, Request
-from smartscope.config import CameraCalibration, LimitsConfig, LightConfig, MicroscopeConfig, OpticsConfig
+from smartscope.config import CameraCalibration, LightConfig, LimitsConfig, MicroscopeConfig, OpticsConfig
 from smartscope.frame import Frame, Roi, Settings
 from smartscope.result import Result
 

@@ -1,0 +1,259 @@
+"""What a user types: commands, arguments, exit codes; the work is done elsewhere and imported when needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smartscope import __version__
+from smartscope.errors import ConfigurationError, SmartscopeError
+
+app = typer.Typer(
+    help="A microscope that runs itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine; prints JSON with --json.")
+schema_app = typer.Typer(no_args_is_help=True, help="JSON Schema for editors and clients.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys for access from other machines.")
+calibrate_app = typer.Typer(no_args_is_help=True, help="Measure what the configuration needs to know.")
+app.add_typer(bench_app, name="bench")
+app.add_typer(schema_app, name="schema")
+app.add_typer(keys_app, name="keys")
+app.add_typer(calibrate_app, name="calibrate")
+
+Config = Annotated[Path, typer.Argument(help="YAML file of the experiment", metavar="CONFIG")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, e.g. start.exposure_ms=5.")
+]
+Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of this run; it must not exist.")]
+Endpoint = Annotated[str, typer.Argument(help="Control endpoint of a running smartscope.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CONTROL = "tcp://127.0.0.1:5603"
+
+
+@app.command()
+def run(
+    config: Config,
+    frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    output: Output = None,
+    overrides: Overrides = None,
+    arm: Annotated[str | None, typer.Option(help="shadow: decide only; clamped: tight limits; armed.")] = None,
+) -> None:
+    """Run an experiment: camera, models, policies, hardware, record, clients; the light is off when it ends."""
+    from smartscope.app import run_experiment
+    from smartscope.loading import load
+
+    changes = list(overrides or [])
+    changes += [f"frames={frames}", "duration_s=null"] if frames is not None else []
+    changes += [f"duration_s={duration}", "frames=null"] if duration is not None else []
+    changes += [f"arm={arm}"] if arm is not None else []
+    outcome = run_experiment(load(config, changes), source=str(config), output=output, progress=sys.stderr.isatty())
+    typer.echo(outcome.line)
+
+
+@app.command()
+def check(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """List everything wrong with a configuration, with the key and the remedy; touches no light."""
+    from smartscope.check import check as check_experiment
+    from smartscope.loading import load
+
+    problems: list[dict[str, str]] = []
+    try:
+        check_experiment(load(config, overrides or ()), str(config))
+    except ConfigurationError as error:
+        problems = [
+            {"key": p.key, "value": p.value, "what": p.what, "allowed": p.allowed, "remedy": p.remedy}
+            for p in error.problems
+        ]
+        if not as_json:
+            for problem in error.problems:
+                typer.echo(problem.line())
+    if as_json:
+        typer.echo(json.dumps({"config": str(config), "problems": problems}, indent=1))
+    elif not problems:
+        typer.echo(f"{config}: nothing wrong found")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    movie: Annotated[Path, typer.Argument(metavar="MOVIE|RUN", help="A movie, a folder of images, or a run folder.")],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="YAML file; a run folder brings its own.")
+    ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="every: each frame is processed; recorded: decide again as recorded.")
+    ] = "every",
+    recompute: Annotated[bool, typer.Option("--recompute", help="With recorded: run the models again too.")] = False,
+    output: Output = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run models and policies on recorded frames, or make a run's decisions again and compare them."""
+    from smartscope.replaying import replay_movie, replay_recorded
+
+    if schedule == "recorded":
+        again = replay_recorded(movie, config, overrides or (), recompute=recompute)
+        typer.echo(again.line)
+        if not again.identical:
+            raise typer.Exit(1)
+        return
+    if schedule != "every":
+        raise typer.BadParameter(f"{schedule!r}; allowed: every, recorded", param_hint="--schedule")
+    outcome = replay_movie(movie, config, overrides or (), output=output, progress=sys.stderr.isatty())
+    typer.echo(outcome.line)
+
+
+@app.command()
+def process(
+    task: Annotated[str, typer.Argument(help="denoise, detect or track.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT")],
+    camera: Annotated[Path | None, typer.Option(help="camera.json; without it the noise is estimated.")] = None,
+    optics: Annotated[Path | None, typer.Option(help="optics.json.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the task.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write timing and figures as JSON.")] = None,
+) -> None:
+    """Run the live code on files."""
+    from smartscope.processing import process_file
+
+    figures = process_file(task, source, output, camera, optics, option or (), report, progress=sys.stderr.isatty())
+    typer.echo(figures)
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+    """Write report.html of a run again."""
+    from smartscope.report import write_report
+
+    typer.echo(str(write_report(run_folder)))
+
+
+@app.command()
+def watch(endpoint: Endpoint = CONTROL) -> None:
+    """Watch a running smartscope in the terminal."""
+    from smartscope.bus.watch import watch as watch_endpoint
+
+    watch_endpoint(endpoint)
+
+
+@app.command("laser-off")
+def laser_off(endpoint: Endpoint = CONTROL) -> None:
+    """Switch all light off now. Software only: this is no interlock."""
+    from smartscope.bus.watch import laser_off as switch_off
+
+    raise typer.Exit(switch_off(endpoint))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine: versions, adapters, disk, ports, clock, GPU."""
+    from smartscope.doctor import examine, show
+
+    findings = examine()
+    typer.echo(json.dumps(findings, indent=1) if as_json else show(findings))
+
+
+@bench_app.command("loop")
+def bench_loop(as_json: AsJson = False, frames: int = 1000) -> None:
+    """Frame in hand → command dispatched, simulated camera and DemoCamera."""
+    from smartscope.benchmarks import loop_figures
+
+    _show(loop_figures(frames=frames), as_json)
+
+
+@bench_app.command("record")
+def bench_record(as_json: AsJson = False, folder: Path = Path()) -> None:
+    """Recording speed against the raw disk."""
+    from smartscope.benchmarks import record_figures
+
+    _show(record_figures(folder), as_json)
+
+
+@bench_app.command("bus")
+def bench_bus(as_json: AsJson = False) -> None:
+    """Cost and speed of publishing."""
+    from smartscope.benchmarks import bus_figures
+
+    _show(bus_figures(), as_json)
+
+
+@schema_app.command("config")
+def schema_config() -> None:
+    """JSON Schema of the experiment's YAML."""
+    from smartscope.schema import config_schema
+
+    typer.echo(json.dumps(config_schema(), indent=1))
+
+
+@schema_app.command("wire")
+def schema_wire() -> None:
+    """JSON Schema of the messages on the bus."""
+    from smartscope.bus.wire import schema
+
+    typer.echo(json.dumps(schema(), indent=1))
+
+
+@keys_app.command("new")
+def keys_new(folder: Annotated[Path, typer.Argument(help="Folder for the keys; made if it is not there.")]) -> None:
+    """Make CURVE keys: server, operator, read-only."""
+    from smartscope.bus.keys import new
+
+    new(folder)
+    typer.echo(f"keys made in {folder}: give operator.key or reader.key to the people who may connect")
+
+
+@calibrate_app.command("stage")
+def calibrate_stage(
+    config: Config,
+    step_um: Annotated[float, typer.Option(help="Length of one guided step.")] = 2.0,
+    overrides: Overrides = None,
+) -> None:
+    """Measure how stage and camera lie to each other, by a guided step."""
+    from smartscope.app import measure_stage_affine
+    from smartscope.loading import load
+
+    (a, b), (c, d) = measure_stage_affine(load(config, overrides or ()), step_um)
+    typer.echo(f"microscope.stage.affine_um_per_px: [[{a:.5f}, {b:.5f}], [{c:.5f}, {d:.5f}]]")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"smartscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """A microscope that runs itself."""
+
+
+def _show(figures: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(figures, indent=1))
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name}: {value}")
+
+
+def main() -> None:
+    """Entry point; 0 done, 1 the experiment or input failed (one line says what and what to do), 2 wrong usage."""
+    try:
+        app()
+    except SmartscopeError as error:
+        typer.echo(f"smartscope: {error.line()}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""From a result to rulings: asks the policies by rank, one owner per setting, and takes requests to the gate.
+
+No clock, no hardware: the same moments in the same order give the same rulings, which is what replay rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smartscope.command import Command, Request
+from smartscope.config import LimitsConfig
+from smartscope.errors import StageFailed
+from smartscope.frame import Settings
+from smartscope.ports import Choice, Context, Delay, DoseState, Instrument, Policy
+from smartscope.result import Result
+from smartscope.safety.gate import SafetyGate, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPolicy:
+    """A policy with its name and rank."""
+
+    name: str
+    policy: Policy
+    priority: int = 0
+    virtual_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is true beside the result when a decision is made; recorded, so that it can be made again."""
+
+    t_ns: int
+    elapsed_s: float
+    remaining_s: float | None
+    settings: Settings
+    delay: Delay
+    dose: DoseState
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One request of one policy and what the gate made of it."""
+
+    policy: str
+    request: Request
+    verdict: Verdict
+
+
+class Decider:
+    """Holds the policies, what each wants to remember, and what was granted last."""
+
+    def __init__(
+        self,
+        policies: Sequence[RankedPolicy],
+        gate: SafetyGate,
+        instrument: Instrument,
+        limits: LimitsConfig,
+        sensor_shape: tuple[int, int],
+        stage_affine: tuple[tuple[float, float], tuple[float, float]] | None,
+    ) -> None:
+        self.policies = tuple(sorted(policies, key=lambda ranked: -ranked.priority))
+        self._gate, self._instrument, self._limits = gate, instrument, limits
+        self._sensor_shape, self._stage_affine = sensor_shape, stage_affine
+        self._states: dict[str, Any] = {}
+        self._silenced: set[str] = set()
+        self.granted: dict[str, Command] = {}
+        """By setting key, the command last granted."""
+
+    @property
+    def virtual_ns(self) -> int:
+        """How long one round takes in virtual time."""
+        return round(sum(ranked.virtual_ms for ranked in self.policies) * 1e6)
+
+    def silence(self, name: str) -> None:
+        """Take a policy's say away."""
+        self._silenced.add(name)
+
+    def decide(self, result: Result, moment: Moment) -> list[Ruling]:
+        """All rulings on one result, highest rank first; a mixed frame drives no policy.
+
+        Raises:
+            StageFailed: a policy raised or returned nonsense; rulings before it are lost, nothing was carried out.
+        """
+        if result.frame.mixed:
+            return []
+        rulings: list[Ruling] = []
+        owners: dict[str, str] = {}
+        for ranked in self.policies:
+            if ranked.name in self._silenced:
+                continue
+            for request in self._ask(ranked, result, moment):
+                setting = request.command.setting
+                owner = owners.setdefault(setting, ranked.name)
+                if owner != ranked.name:
+                    verdict = Verdict(None, "priority", f"{setting} belongs to {owner} (higher priority)")
+                else:
+                    verdict = self.rule(request, moment)
+                rulings.append(Ruling(ranked.name, request, verdict))
+        return rulings
+
+    def rule(self, request: Request, moment: Moment) -> Verdict:
+        """Take one request to the gate and remember what was granted."""
+        verdict = self._gate.judge(request, moment.settings, moment.t_ns)
+        if verdict.granted is not None:
+            self.granted[request.command.setting] = verdict.granted
+        return verdict
+
+    def _ask(self, ranked: RankedPolicy, result: Result, moment: Moment) -> Sequence[Request]:
+        try:
+            choice = ranked.policy.decide(self._context(ranked.name, result, moment))
+        except Exception as error:
+            raise _failed(ranked.name, f"raised {type(error).__name__}: {error}") from error
+        if not isinstance(choice, Choice) or not all(isinstance(request, Request) for request in choice.requests):
+            raise _failed(ranked.name, f"returned {choice!r:.80} instead of a Choice of Requests")
+        self._states[ranked.name] = choice.state
+        return choice.requests
+
+    def _context(self, name: str, result: Result, moment: Moment) -> Context:
+        granted: Mapping[str, Command] = dict(self.granted)
+        return Context(
+            result=result,
+            t_ns=moment.t_ns,
+            elapsed_s=moment.elapsed_s,
+            remaining_s=moment.remaining_s,
+            settings=moment.settings,
+            granted=granted,
+            delay=moment.delay,
+            dose=moment.dose,
+            limits=self._limits,
+            instrument=self._instrument,
+            sensor_shape=self._sensor_shape,
+            stage_affine=self._stage_affine,
+            state=self._states.get(name),
+        )
+
+
+def _failed(name: str, what: str) -> StageFailed:
+    return StageFailed(what, where=f"policy {name}", remedy="mend the policy, or set enabled: false")

@@ -1,0 +1,342 @@
+"""The only writer of settings: takes results and wishes, decides, carries out, and keeps account of the light."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from smartscope.command import Applied, Command, MoveFocus, MoveStage, Request, SetExposure, SetLight, SetRoi
+from smartscope.config import ExperimentConfig
+from smartscope.decider import Decider, Moment, Ruling
+from smartscope.decision import Decision
+from smartscope.diary import Diary
+from smartscope.errors import StageFailed
+from smartscope.frame import Frame, Roi
+from smartscope.grabber import Grabber
+from smartscope.pipeline import Pipeline
+from smartscope.ports import Clock, Delay, Microscope
+from smartscope.recorder.rows import moment_row
+from smartscope.result import Result
+from smartscope.safety.ledger import DoseLedger
+
+HANG_DEADLINES = 10
+"""A stage that has not answered after so many of its deadlines (at least a second) hangs."""
+CarryOut = Callable[[Command], Applied]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A change that was carried out and waits for the first frame that shows it."""
+
+    setting: str
+    t_exposure_mid_ns: int
+    t_effect_ns: int
+
+
+class Loop:
+    """One thread lives here; others only leave wishes (``ask``) or faults (``fail``)."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        microscope: Microscope,
+        grabber: Grabber,
+        pipeline: Pipeline,
+        decider: Decider,
+        ledger: DoseLedger,
+        clock: Clock,
+        diary: Diary,
+        carry_out: CarryOut,
+    ) -> None:
+        self._config, self._microscope, self._grabber, self._pipeline = config, microscope, grabber, pipeline
+        self._decider, self._ledger, self._clock, self._diary = decider, ledger, clock, diary
+        self._carry_out = carry_out
+        self._began_ns = clock.now_ns()
+        self._delays_ms: deque[float] = deque(maxlen=200)
+        self._effects: deque[Effect] = deque()
+        self._wishes: queue.SimpleQueue[tuple[str, Mapping[str, Any]]] = queue.SimpleQueue()
+        self._fault_lock = threading.Lock()
+        self.fault: BaseException | None = None
+        self.stop_asked = ""
+        """Why the run should end in order; empty while it should not."""
+        self.state = "starting"
+        self._dark_because = ""
+        self.decided = self.skipped_mixed = 0
+        self.latest: Result | None = None
+
+    # ---------------------------------------------------------------- from other threads
+
+    def ask(self, wish: str, **details: Any) -> None:
+        """Leave a wish (``pause``, ``resume``, ``stop``, ``laser_off``, ``relight``); served at the next tick."""
+        self._wishes.put((wish, details))
+
+    def fail(self, error: BaseException) -> None:
+        """Light off at once, on the thread that found the fault; the loop ends the run."""
+        try:
+            self._microscope.dark()
+        finally:
+            with self._fault_lock:
+                self.fault = self.fault or error
+
+    def see_frame(self, frame: Frame) -> None:
+        """A sink of the grabber: notes the first frame that shows each change."""
+        while self._effects and frame.t_start_ns >= self._effects[0].t_effect_ns:
+            effect = self._effects.popleft()
+            self._diary.event(
+                "effect",
+                setting=effect.setting,
+                frame=frame.index,
+                decision_to_effect_frame_ms=(frame.t_end_ns - effect.t_effect_ns) / 1e6,
+                exposure_to_effect_frame_ms=(frame.t_end_ns - effect.t_exposure_mid_ns) / 1e6,
+            )
+
+    # ---------------------------------------------------------------- begin and end
+
+    def begin(self) -> None:
+        """First settings through the gate, camera on, light last."""
+        self._began_ns = self._clock.now_ns()
+        start, now = self._config.start, self._microscope.settings()
+        self._ledger.move(now.x_um, now.y_um, self._began_ns)
+        requests: list[Command] = []
+        if start.x_um is not None or start.y_um is not None:
+            x_um = now.x_um if start.x_um is None else start.x_um
+            requests.append(MoveStage(x_um, now.y_um if start.y_um is None else start.y_um))
+        if start.z_um is not None:
+            requests.append(MoveFocus(start.z_um))
+        if start.roi is not None:
+            requests.append(SetRoi(Roi(**start.roi.model_dump())))
+        requests.append(SetExposure(start.exposure_ms))
+        for command in requests:
+            self._demand("start", Request(command, "first setting"), self._microscope.apply)
+        self._grabber.open_epoch()
+        for light, power_mw in start.lights_mw.items():
+            self._demand("start", Request(SetLight(light, power_mw), "first setting"), self._carry_out)
+        self._enter("running")
+
+    def _demand(self, who: str, request: Request, carry_out: CarryOut) -> None:
+        """Judge and carry out, shadow or not; the operator's own settings are no policy's guess."""
+        moment = self._moment()
+        verdict = self._decider.rule(request, moment)
+        applied = carry_out(verdict.granted) if verdict.granted is not None else None
+        self._write(Ruling(who, request, verdict), moment, None, applied)
+
+    def end(self) -> None:
+        """Light off; what follows is the app's to close."""
+        self._microscope.dark()
+        t_ns = self._clock.now_ns()
+        for light in self._microscope.capabilities().lights:
+            self._ledger.set_light(light, 0.0, t_ns)
+        self._enter("ended")
+
+    # ---------------------------------------------------------------- one result
+
+    def on_result(self, result: Result) -> None:
+        """Decide on one result and carry the granted commands out.
+
+        Raises:
+            StageFailed: a policy failed and ``safety.on_fault`` is ``dark``.
+            DeviceError: the hardware did not confirm a command.
+        """
+        self.latest = result
+        moment = self._moment()
+        rulings: list[Ruling] = []
+        if result.frame.mixed:
+            self.skipped_mixed += 1
+        elif self.state == "running":
+            rulings = self._decide(result, moment)
+        self._diary.result(result, moment_row(moment) if self.state == "running" else None)
+        for ruling in rulings:
+            self._execute(ruling, moment, result)
+
+    def _decide(self, result: Result, moment: Moment) -> list[Ruling]:
+        self.decided += 1
+        while True:
+            try:
+                return self._decider.decide(result, moment)
+            except StageFailed as error:
+                self.contain(error)
+
+    def contain(self, error: StageFailed) -> None:
+        """A model or policy failed: raise again, or take its say away and carry on, as the configuration wants."""
+        if self._config.safety.on_fault == "dark":
+            raise error
+        if error.where.startswith("policy "):
+            self._decider.silence(error.where.removeprefix("policy "))
+        self._diary.event("alarm", what=error.line(), then="lost its say; settings stay as they are")
+
+    def _execute(self, ruling: Ruling, moment: Moment, result: Result) -> None:
+        granted, applied = ruling.verdict.granted, None
+        if granted is not None and isinstance(granted, SetLight) and self._dark_because and granted.power_mw > 0:
+            verdict = replace(ruling.verdict, granted=None, clipped_by=self._dark_because)
+            ruling = replace(ruling, verdict=verdict)
+        elif granted is not None and self._config.arm != "shadow":
+            applied = self._carry_out(granted)
+        self._write(ruling, moment, result, applied)
+
+    def _write(self, ruling: Ruling, moment: Moment, result: Result | None, applied: Applied | None) -> None:
+        """Account for a ruling: ledger, delay, diary."""
+        frame = result.frame if result else None
+        if applied is not None:
+            self._account(applied)
+            if frame is not None:
+                self._delays_ms.append((applied.t_effect_ns - frame.t_mid_ns) / 1e6)
+                self._effects.append(Effect(applied.asked.setting, frame.t_mid_ns, applied.t_effect_ns))
+        self._diary.decision(
+            Decision(
+                frame=frame.index if frame else -1,
+                t_ns=moment.t_ns,
+                policy=ruling.policy,
+                asked=ruling.request.command,
+                granted=applied.made_true if applied else ruling.verdict.granted,
+                clipped_by=ruling.verdict.clipped_by,
+                why=_why(ruling),
+                t_exposure_mid_ns=frame.t_mid_ns if frame else 0,
+                t_received_ns=frame.t_received_ns if frame else 0,
+                t_result_ns=result.ready_ns if result else 0,
+                t_applied_ns=applied.t_effect_ns if applied else 0,
+                shadow=frame is not None and self._config.arm == "shadow",
+            )
+        )
+
+    def _account(self, applied: Applied) -> None:
+        """Tell the ledger, erring to the sample's side: light counts from the call on, and until off is confirmed."""
+        command = applied.made_true
+        if isinstance(command, SetLight):
+            rises = command.power_mw > self._ledger.power_mw(command.light)
+            t_ns = applied.t_called_ns if rises else applied.t_effect_ns
+            self._ledger.set_light(command.light, command.power_mw, t_ns)
+            self._diary.event("light", t_ns, light=command.light, power_mw=command.power_mw)
+        elif isinstance(command, MoveStage):
+            self._ledger.move(command.x_um, command.y_um, applied.t_effect_ns)
+            self._diary.event("stage", applied.t_effect_ns, x_um=command.x_um, y_um=command.y_um)
+
+    # ---------------------------------------------------------------- the rest of the time
+
+    def tick(self) -> None:
+        """Wishes, faults, hangs and the dose; called at least every few milliseconds.
+
+        Raises:
+            BaseException: whatever another thread left with ``fail``.
+            StageFailed: a stage hangs.
+            RecorderError: the record can no longer be kept.
+        """
+        while not self._wishes.empty():
+            wish, details = self._wishes.get()
+            self._serve(wish, details)
+        if self.fault is not None:
+            raise self.fault
+        if fault := self._diary.fault:
+            raise fault
+        self._check_hang()
+        self._check_dose()
+        self._check_end()
+
+    def _serve(self, wish: str, details: Mapping[str, Any]) -> None:
+        if wish == "stop":
+            self.stop_asked = str(details.get("why", "stopped by the operator"))
+        elif wish == "pause" and self.state == "running":
+            self.darken("paused", "paused by the operator")
+            self._enter("paused")
+        elif wish == "resume" and self.state in ("paused", "dark"):
+            self._dark_because = ""
+            self._enter("running")
+            self._relight("resumed by the operator")
+        elif wish == "laser_off":
+            self.darken("laser_off", str(details.get("why", "laser_off by the operator")))
+            self._enter("dark")
+        elif wish == "relight" and self.state == "running" and not self._dark_because:
+            self._relight(str(details.get("why", "lease renewed")))
+
+    def darken(self, because: str, why: str) -> None:
+        """All lights off, and off they stay until ``because`` is lifted."""
+        lit = {light: mw for light, mw in self._microscope.settings().lights_mw.items() if mw > 0}
+        self._microscope.dark()
+        self._dark_because = because
+        for light in lit:
+            moment = self._moment()
+            command = SetLight(light, 0.0)
+            applied = Applied(command, command, moment.t_ns, self._clock.now_ns())
+            verdict = self._decider.rule(Request(command, why), moment)
+            self._write(
+                Ruling("safety", Request(command, why), replace(verdict, clipped_by=because)), moment, None, applied
+            )
+        self._lit_before = lit or getattr(self, "_lit_before", {})
+
+    def _relight(self, why: str) -> None:
+        for light, power_mw in getattr(self, "_lit_before", {}).items():
+            self._demand("operator", Request(SetLight(light, power_mw), why), self._carry_out)
+
+    def _check_hang(self) -> None:
+        stage, since_ns = self._pipeline.busy_with, self._pipeline.busy_since_ns
+        if stage is None or since_ns == 0 or self._clock.virtual:
+            return
+        busy_ms = (self._clock.now_ns() - since_ns) / 1e6
+        if busy_ms > max(HANG_DEADLINES * stage.deadline_ms, 1000.0) and not stage.silenced:
+            stage.silenced = f"has not answered for {busy_ms:.0f} ms"
+            self.contain(
+                StageFailed(
+                    stage.silenced,
+                    where=f"model {stage.name}",
+                    allowed=f"deadline {stage.deadline_ms:g} ms",
+                    remedy="use a faster model or a longer deadline_ms",
+                )
+            )
+
+    def _check_dose(self) -> None:
+        """Dark before the budget is overspent, early enough for the slowest way to switch off."""
+        t_ns = self._clock.now_ns()
+        end_ns = self._ledger.exhausted_at_ns(t_ns)
+        safety = self._config.safety
+        margin_ns = round((safety.lease_ms + safety.heartbeat_ms) * 1e6)
+        if end_ns is not None and end_ns - t_ns <= margin_ns and not self._dark_because:
+            self.darken("dose", "the dose budget of this field of view is spent")
+            self._diary.event("alarm", what="dose budget spent; light stays off in this field of view")
+
+    def _check_end(self) -> None:
+        config, received = self._config, self._grabber.statistics().received
+        if config.frames is not None and received >= config.frames:
+            self.stop_asked = self.stop_asked or f"{config.frames} frames"
+        if config.duration_s is not None and self.elapsed_s >= config.duration_s:
+            self.stop_asked = self.stop_asked or f"{config.duration_s:g} s"
+
+    # ---------------------------------------------------------------- what is true
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the run began."""
+        return (self._clock.now_ns() - self._began_ns) / 1e9
+
+    def delay(self) -> Delay:
+        """Exposure mid-point → effect, over the last 200 carried-out decisions."""
+        if not self._delays_ms:
+            return Delay()
+        low, median, high = np.percentile(np.fromiter(self._delays_ms, float), (16, 50, 84))
+        return Delay(float(median), float(high - low) / 2)
+
+    def _moment(self) -> Moment:
+        t_ns = self._clock.now_ns()
+        elapsed_s = (t_ns - self._began_ns) / 1e9
+        duration_s = self._config.duration_s
+        return Moment(
+            t_ns=t_ns,
+            elapsed_s=elapsed_s,
+            remaining_s=None if duration_s is None else max(0.0, duration_s - elapsed_s),
+            settings=self._microscope.settings(),
+            delay=self.delay(),
+            dose=self._ledger.state(t_ns),
+        )
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+        self._diary.event("state", state=state, elapsed_s=round(self.elapsed_s, 3))
+
+
+def _why(ruling: Ruling) -> str:
+    why, said = ruling.request.why, ruling.verdict.why
+    return f"{why} [{said}]" if said and said != why else why

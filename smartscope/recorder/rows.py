@@ -1,0 +1,249 @@
+"""How the nouns that travel become rows of JSON and come back exactly the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from smartscope.command import (
+    Applied,
+    Command,
+    MoveFocus,
+    MoveStage,
+    RunAutofocus,
+    SetExposure,
+    SetLight,
+    SetPreset,
+    SetRoi,
+)
+from smartscope.decision import Decision
+from smartscope.errors import InputError
+from smartscope.frame import Certainty, Frame, Roi, Settings
+from smartscope.ports import Delay, DoseState
+from smartscope.result import Detections, Result, StageTiming, Tracks
+
+Row = dict[str, Any]
+Columns = TypeVar("Columns", Detections, Tracks)
+
+_COMMANDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset)
+}
+_NUMBERS = ("exposure_ms", "power_mw", "x_um", "y_um", "z_um")
+_INTEGER_COLUMNS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
+_NO_PIXELS = np.empty((0, 0), np.uint16)
+
+
+def without_pixels(frame: Frame) -> Frame:
+    """The same frame holding no image memory; what ``frame_from_row`` gives back."""
+    return replace(frame, pixels=_NO_PIXELS)
+
+
+def roi_to_row(roi: Roi) -> list[int]:
+    """[x, y, width, height], sensor pixels."""
+    return [roi.x, roi.y, roi.width, roi.height]
+
+
+def settings_to_row(settings: Settings) -> Row:
+    """Settings by key."""
+    return {
+        "exposure_ms": settings.exposure_ms,
+        "roi": roi_to_row(settings.roi),
+        "lights_mw": dict(settings.lights_mw),
+        "x_um": settings.x_um,
+        "y_um": settings.y_um,
+        "z_um": settings.z_um,
+    }
+
+
+def settings_from_row(row: Mapping[str, Any]) -> Settings:
+    """Settings from a row that may hold more."""
+    return Settings(
+        exposure_ms=float(row["exposure_ms"]),
+        roi=Roi(*row["roi"]),
+        lights_mw={light: float(power_mw) for light, power_mw in row["lights_mw"].items()},
+        x_um=float(row["x_um"]),
+        y_um=float(row["y_um"]),
+        z_um=float(row["z_um"]),
+    )
+
+
+def frame_to_row(frame: Frame) -> Row:
+    """Everything about a frame but its pixels; settings stand beside the times."""
+    return {
+        "index": frame.index,
+        "epoch": frame.epoch,
+        "number": frame.number,
+        "t_start_ns": frame.t_start_ns,
+        "t_end_ns": frame.t_end_ns,
+        "t_received_ns": frame.t_received_ns,
+        "lost_before": frame.lost_before,
+        **settings_to_row(frame.settings),
+        "certainty": dict(frame.certainty),
+    }
+
+
+def frame_from_row(row: Mapping[str, Any]) -> Frame:
+    """The frame, holding no pixels."""
+    return Frame(
+        pixels=_NO_PIXELS,
+        epoch=row["epoch"],
+        number=row["number"],
+        index=row["index"],
+        settings=settings_from_row(row),
+        certainty={setting: Certainty(value) for setting, value in row["certainty"].items()},
+        t_start_ns=row["t_start_ns"],
+        t_end_ns=row["t_end_ns"],
+        t_received_ns=row["t_received_ns"],
+        lost_before=row["lost_before"],
+    )
+
+
+def command_to_row(command: Command) -> Row:
+    """``{"type": "SetExposure", "exposure_ms": …}``."""
+    row: Row = {"type": type(command).__name__}
+    for item in fields(command):
+        value = getattr(command, item.name)
+        row[item.name] = roi_to_row(value) if isinstance(value, Roi) else value
+    return row
+
+
+def command_from_row(row: Mapping[str, Any]) -> Command:
+    """The command; raises InputError if its type is unknown."""
+    values = dict(row)
+    kind = _COMMANDS.get(values.pop("type"))
+    if kind is None:
+        raise InputError(
+            f"unknown command {row['type']!r}",
+            allowed=", ".join(_COMMANDS),
+            remedy="read the run with the version of smartscope that wrote it (run.json names it)",
+        )
+    for name, value in values.items():
+        if name == "roi":
+            values[name] = Roi(*value)
+        elif name in _NUMBERS:
+            values[name] = float(value)
+    command: Command = kind(**values)
+    return command
+
+
+def applied_to_row(applied: Applied) -> Row:
+    """What a device made of a command."""
+    return {
+        "asked": command_to_row(applied.asked),
+        "made_true": command_to_row(applied.made_true),
+        "t_called_ns": applied.t_called_ns,
+        "t_effect_ns": applied.t_effect_ns,
+        "certainty": applied.certainty,
+    }
+
+
+def applied_from_row(row: Mapping[str, Any]) -> Applied:
+    """The same again."""
+    return Applied(
+        asked=command_from_row(row["asked"]),
+        made_true=command_from_row(row["made_true"]),
+        t_called_ns=row["t_called_ns"],
+        t_effect_ns=row["t_effect_ns"],
+        certainty=Certainty(row["certainty"]),
+    )
+
+
+def decision_to_row(decision: Decision) -> Row:
+    """A decision, with the latency that its times give."""
+    return {
+        "frame": decision.frame,
+        "t_ns": decision.t_ns,
+        "policy": decision.policy,
+        "asked": command_to_row(decision.asked),
+        "granted": None if decision.granted is None else command_to_row(decision.granted),
+        "clipped_by": decision.clipped_by,
+        "why": decision.why,
+        "latency_ms": decision.latency_ms,
+        "t_exposure_mid_ns": decision.t_exposure_mid_ns,
+        "t_received_ns": decision.t_received_ns,
+        "t_result_ns": decision.t_result_ns,
+        "t_applied_ns": decision.t_applied_ns,
+        "shadow": decision.shadow,
+    }
+
+
+def decision_from_row(row: Mapping[str, Any]) -> Decision:
+    """The same again (the latency follows from the times)."""
+    values = {item.name: row[item.name] for item in fields(Decision)}
+    values["asked"] = command_from_row(row["asked"])
+    values["granted"] = None if row["granted"] is None else command_from_row(row["granted"])
+    return Decision(**values)
+
+
+def columns_to_row(table: Detections | Tracks) -> Row:
+    """Each column as a list; a float32 written as its float64 value comes back bit for bit."""
+    return {item.name: getattr(table, item.name).tolist() for item in fields(table)}
+
+
+def columns_from_row(kind: type[Columns], row: Mapping[str, Any]) -> Columns:
+    """Detections or tracks, float32 and int32."""
+    return kind(
+        **{
+            item.name: np.array(row[item.name], np.int32 if item.name in _INTEGER_COLUMNS else np.float32)
+            for item in fields(kind)
+        }
+    )
+
+
+def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) -> Row:
+    """A result without its image, under the index of its frame."""
+    row: Row = {
+        "frame": result.frame.index,
+        "ready_ns": result.ready_ns,
+        "quality": dict(result.quality),
+        "trust": result.trust,
+        "why_trust": result.why_trust,
+        "timings": [[t.stage, t.started_ns, t.ended_ns, t.outcome, t.why] for t in result.timings],
+        "detections": None if result.detections is None else columns_to_row(result.detections),
+        "tracks": None if result.tracks is None else columns_to_row(result.tracks),
+    }
+    if context_row is not None:
+        row["context"] = dict(context_row)
+    return row
+
+
+def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
+    """The result about ``frame`` (whose index the row names), without an image."""
+    return Result(
+        frame=frame,
+        detections=None if row["detections"] is None else columns_from_row(Detections, row["detections"]),
+        tracks=None if row["tracks"] is None else columns_from_row(Tracks, row["tracks"]),
+        quality={name: float(value) for name, value in row["quality"].items()},
+        trust=float(row["trust"]),
+        why_trust=row["why_trust"],
+        timings=tuple(StageTiming(*timing) for timing in row["timings"]),
+        ready_ns=row["ready_ns"],
+    )
+
+
+def dose_to_row(dose: DoseState) -> Row:
+    """The ledger's answer by key."""
+    return asdict(dose)
+
+
+def dose_from_row(row: Mapping[str, Any]) -> DoseState:
+    """The same again; an unlimited budget travels as "Infinity"."""
+    return DoseState(
+        spent_j_per_cm2=float(row["spent_j_per_cm2"]),
+        budget_j_per_cm2=float(row["budget_j_per_cm2"]),
+        rate_j_per_cm2_s=float(row["rate_j_per_cm2_s"]),
+        per_mw_j_per_cm2_s={light: float(rate) for light, rate in row["per_mw_j_per_cm2_s"].items()},
+    )
+
+
+def delay_to_row(delay: Delay) -> Row:
+    """Median and spread by key."""
+    return asdict(delay)
+
+
+def delay_from_row(row: Mapping[str, Any]) -> Delay:
+    """The same again."""
+    return Delay(median_ms=float(row["median_ms"]), spread_ms=float(row["spread_ms"]))
