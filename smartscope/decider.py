@@ -6,14 +6,14 @@ No clock, no hardware: the same moments in the same order give the same rulings,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from smartscope.command import Command, Request
 from smartscope.config import LimitsConfig
 from smartscope.errors import StageFailed
-from smartscope.frame import Settings
-from smartscope.ports import Choice, Context, Delay, DoseState, Instrument, Policy
+from smartscope.moment import Moment
+from smartscope.ports import Choice, Context, Instrument, Policy
 from smartscope.result import Result
 from smartscope.safety.gate import SafetyGate, Verdict
 
@@ -26,18 +26,6 @@ class RankedPolicy:
     policy: Policy
     priority: int = 0
     virtual_ms: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What is true beside the result when a decision is made; recorded, so that it can be made again."""
-
-    t_ns: int
-    elapsed_s: float
-    remaining_s: float | None
-    settings: Settings
-    delay: Delay
-    dose: DoseState
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +85,18 @@ class Decider:
                 if owner != ranked.name:
                     verdict = Verdict(None, "priority", f"{setting} belongs to {owner} (higher priority)")
                 else:
-                    verdict = self.rule(request, moment)
+                    verdict = self._remember(self._gate.judge(request, moment.settings, moment.t_ns))
                 rulings.append(Ruling(ranked.name, request, verdict))
         return rulings
 
-    def rule(self, request: Request, moment: Moment) -> Verdict:
-        """Take one request to the gate and remember what was granted."""
+    def demand(self, request: Request, moment: Moment) -> Verdict:
+        """Rule on what no policy asked for (start, operator, safety): in shadow too it is carried out."""
         verdict = self._gate.judge(request, moment.settings, moment.t_ns)
+        return self._remember(replace(verdict, granted=verdict.would_grant))
+
+    def _remember(self, verdict: Verdict) -> Verdict:
         if verdict.granted is not None:
-            self.granted[request.command.setting] = verdict.granted
+            self.granted[verdict.granted.setting] = verdict.granted
         return verdict
 
     def _ask(self, ranked: RankedPolicy, result: Result, moment: Moment) -> Sequence[Request]:

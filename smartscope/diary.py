@@ -11,7 +11,7 @@ from smartscope.errors import RecorderError
 from smartscope.frame import Frame
 from smartscope.ports import Clock
 from smartscope.recorder.recorder import Recorder
-from smartscope.recorder.rows import decision_row
+from smartscope.recorder.rows import decision_to_row
 from smartscope.result import Result
 
 
@@ -40,7 +40,7 @@ class Diary:
         if self.recorder:
             self.recorder.put_decision(decision)
         if self.publisher:
-            self.publisher.event("decision", decision_row(decision))
+            self.publisher.event("decision", decision_to_row(decision))
 
     def event(self, kind: str, t_ns: int | None = None, /, **data: Any) -> None:
         """Keep an event; states and alarms are shown too."""

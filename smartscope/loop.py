@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 
 from smartscope.command import Applied, Command, MoveFocus, MoveStage, Request, SetExposure, SetLight, SetRoi
-from smartscope.config import ExperimentConfig
-from smartscope.decider import Decider, Moment, Ruling
+from smartscope.config import ExperimentConfig, LimitsConfig
+from smartscope.decider import Decider, Ruling
 from smartscope.decision import Decision
 from smartscope.diary import Diary
-from smartscope.errors import StageFailed
+from smartscope.errors import Refused, StageFailed
 from smartscope.frame import Frame, Roi
 from smartscope.grabber import Grabber
+from smartscope.moment import Moment
 from smartscope.pipeline import Pipeline
 from smartscope.ports import Clock, Delay, Microscope
-from smartscope.recorder.rows import moment_row
+from smartscope.recorder.rows import command_to_row
 from smartscope.result import Result
-from smartscope.safety.ledger import DoseLedger
+from smartscope.safety.gate import SafetyGate
 
 HANG_DEADLINES = 10
 """A stage that has not answered after so many of its deadlines (at least a second) hangs."""
@@ -49,24 +50,24 @@ class Loop:
         grabber: Grabber,
         pipeline: Pipeline,
         decider: Decider,
-        ledger: DoseLedger,
+        gate: SafetyGate,
         clock: Clock,
         diary: Diary,
         carry_out: CarryOut,
     ) -> None:
         self._config, self._microscope, self._grabber, self._pipeline = config, microscope, grabber, pipeline
-        self._decider, self._ledger, self._clock, self._diary = decider, ledger, clock, diary
+        self._decider, self._gate, self._ledger, self._clock, self._diary = decider, gate, gate.ledger, clock, diary
         self._carry_out = carry_out
         self._began_ns = clock.now_ns()
         self._delays_ms: deque[float] = deque(maxlen=200)
         self._effects: deque[Effect] = deque()
         self._wishes: queue.SimpleQueue[tuple[str, Mapping[str, Any]]] = queue.SimpleQueue()
         self._fault_lock = threading.Lock()
+        self._lit_before: Mapping[str, float] = {}
         self.fault: BaseException | None = None
         self.stop_asked = ""
         """Why the run should end in order; empty while it should not."""
         self.state = "starting"
-        self._dark_because = ""
         self.decided = self.skipped_mixed = 0
         self.latest: Result | None = None
 
@@ -92,8 +93,8 @@ class Loop:
                 "effect",
                 setting=effect.setting,
                 frame=frame.index,
-                decision_to_effect_frame_ms=(frame.t_end_ns - effect.t_effect_ns) / 1e6,
-                exposure_to_effect_frame_ms=(frame.t_end_ns - effect.t_exposure_mid_ns) / 1e6,
+                effect_to_frame_ms=(frame.t_end_ns - effect.t_effect_ns) / 1e6,
+                exposure_to_frame_ms=(frame.t_end_ns - effect.t_exposure_mid_ns) / 1e6,
             )
 
     # ---------------------------------------------------------------- begin and end
@@ -102,29 +103,24 @@ class Loop:
         """First settings through the gate, camera on, light last."""
         self._began_ns = self._clock.now_ns()
         start, now = self._config.start, self._microscope.settings()
-        self._ledger.move(now.x_um, now.y_um, self._began_ns)
-        requests: list[Command] = []
+        self._move_account(now.x_um, now.y_um, self._began_ns)
+        first: list[Command] = []
         if start.x_um is not None or start.y_um is not None:
             x_um = now.x_um if start.x_um is None else start.x_um
-            requests.append(MoveStage(x_um, now.y_um if start.y_um is None else start.y_um))
+            first.append(MoveStage(x_um, now.y_um if start.y_um is None else start.y_um))
         if start.z_um is not None:
-            requests.append(MoveFocus(start.z_um))
+            first.append(MoveFocus(start.z_um))
         if start.roi is not None:
-            requests.append(SetRoi(Roi(**start.roi.model_dump())))
-        requests.append(SetExposure(start.exposure_ms))
-        for command in requests:
+            first.append(SetRoi(Roi(**start.roi.model_dump())))
+        low_ms, high_ms = self._microscope.capabilities().exposure_range_ms
+        if low_ms < high_ms:
+            first.append(SetExposure(start.exposure_ms))
+        for command in first:
             self._demand("start", Request(command, "first setting"), self._microscope.apply)
         self._grabber.open_epoch()
         for light, power_mw in start.lights_mw.items():
             self._demand("start", Request(SetLight(light, power_mw), "first setting"), self._carry_out)
         self._enter("running")
-
-    def _demand(self, who: str, request: Request, carry_out: CarryOut) -> None:
-        """Judge and carry out, shadow or not; the operator's own settings are no policy's guess."""
-        moment = self._moment()
-        verdict = self._decider.rule(request, moment)
-        applied = carry_out(verdict.granted) if verdict.granted is not None else None
-        self._write(Ruling(who, request, verdict), moment, None, applied)
 
     def end(self) -> None:
         """Light off; what follows is the app's to close."""
@@ -150,9 +146,10 @@ class Loop:
             self.skipped_mixed += 1
         elif self.state == "running":
             rulings = self._decide(result, moment)
-        self._diary.result(result, moment_row(moment) if self.state == "running" else None)
+        self._diary.result(result, moment.to_row() if self.state == "running" else None)
         for ruling in rulings:
-            self._execute(ruling, moment, result)
+            granted = ruling.verdict.granted
+            self._write(ruling, moment, result, None if granted is None else self._carry_out(granted))
 
     def _decide(self, result: Result, moment: Moment) -> list[Ruling]:
         self.decided += 1
@@ -170,14 +167,16 @@ class Loop:
             self._decider.silence(error.where.removeprefix("policy "))
         self._diary.event("alarm", what=error.line(), then="lost its say; settings stay as they are")
 
-    def _execute(self, ruling: Ruling, moment: Moment, result: Result) -> None:
-        granted, applied = ruling.verdict.granted, None
-        if granted is not None and isinstance(granted, SetLight) and self._dark_because and granted.power_mw > 0:
-            verdict = replace(ruling.verdict, granted=None, clipped_by=self._dark_because)
-            ruling = replace(ruling, verdict=verdict)
-        elif granted is not None and self._config.arm != "shadow":
-            applied = self._carry_out(granted)
-        self._write(ruling, moment, result, applied)
+    def _demand(self, who: str, request: Request, carry_out: CarryOut, because: str = "") -> None:
+        """Judge and carry out what no policy asked for, in shadow too; recorded so that replay can ask it again."""
+        moment = self._moment()
+        asked = command_to_row(request.command)
+        self._diary.event("demand", moment.t_ns, who=who, asked=asked, why=request.why, moment=moment.to_row())
+        verdict = self._decider.demand(request, moment)
+        applied = carry_out(verdict.granted) if verdict.granted is not None else None
+        self._write(
+            Ruling(who, request, replace(verdict, clipped_by=because or verdict.clipped_by)), moment, None, applied
+        )
 
     def _write(self, ruling: Ruling, moment: Moment, result: Result | None, applied: Applied | None) -> None:
         """Account for a ruling: ledger, delay, diary."""
@@ -193,14 +192,14 @@ class Loop:
                 t_ns=moment.t_ns,
                 policy=ruling.policy,
                 asked=ruling.request.command,
-                granted=applied.made_true if applied else ruling.verdict.granted,
+                granted=applied.made_true if applied else ruling.verdict.would_grant,
                 clipped_by=ruling.verdict.clipped_by,
                 why=_why(ruling),
                 t_exposure_mid_ns=frame.t_mid_ns if frame else 0,
                 t_received_ns=frame.t_received_ns if frame else 0,
                 t_result_ns=result.ready_ns if result else 0,
                 t_applied_ns=applied.t_effect_ns if applied else 0,
-                shadow=frame is not None and self._config.arm == "shadow",
+                shadow=ruling.verdict.shadow and frame is not None,
             )
         )
 
@@ -213,13 +212,16 @@ class Loop:
             self._ledger.set_light(command.light, command.power_mw, t_ns)
             self._diary.event("light", t_ns, light=command.light, power_mw=command.power_mw)
         elif isinstance(command, MoveStage):
-            self._ledger.move(command.x_um, command.y_um, applied.t_effect_ns)
-            self._diary.event("stage", applied.t_effect_ns, x_um=command.x_um, y_um=command.y_um)
+            self._move_account(command.x_um, command.y_um, applied.t_effect_ns)
+
+    def _move_account(self, x_um: float, y_um: float, t_ns: int) -> None:
+        self._ledger.move(x_um, y_um, t_ns)
+        self._diary.event("stage", t_ns, x_um=x_um, y_um=y_um)
 
     # ---------------------------------------------------------------- the rest of the time
 
     def tick(self) -> None:
-        """Wishes, faults, hangs and the dose; called at least every few milliseconds.
+        """Wishes, faults, hangs and overdue lights; called at least every few milliseconds.
 
         Raises:
             BaseException: whatever another thread left with ``fail``.
@@ -234,69 +236,72 @@ class Loop:
         if fault := self._diary.fault:
             raise fault
         self._check_hang()
-        self._check_dose()
+        self._lower_overdue()
         self._check_end()
 
     def _serve(self, wish: str, details: Mapping[str, Any]) -> None:
+        why = str(details.get("why", f"{wish} by the operator"))
         if wish == "stop":
-            self.stop_asked = str(details.get("why", "stopped by the operator"))
+            self.stop_asked = why
         elif wish == "pause" and self.state == "running":
-            self.darken("paused", "paused by the operator")
+            self.darken(why)
             self._enter("paused")
-        elif wish == "resume" and self.state in ("paused", "dark"):
-            self._dark_because = ""
-            self._enter("running")
-            self._relight("resumed by the operator")
         elif wish == "laser_off":
-            self.darken("laser_off", str(details.get("why", "laser_off by the operator")))
+            self.darken(why)
             self._enter("dark")
-        elif wish == "relight" and self.state == "running" and not self._dark_because:
-            self._relight(str(details.get("why", "lease renewed")))
+        elif wish == "resume" and self.state in ("paused", "dark"):
+            self._gate.release()
+            self._diary.event("release")
+            self._enter("running")
+            self._relight(why)
+        elif wish == "relight" and self.state == "running":
+            self._relight(why)
+        elif wish == "set_limits":
+            self._tighten(details["limits"])
 
-    def darken(self, because: str, why: str) -> None:
-        """All lights off, and off they stay until ``because`` is lifted."""
+    def _tighten(self, limits: LimitsConfig) -> None:
+        try:
+            self._gate.tighten(limits)
+        except Refused as error:
+            self._diary.event("alarm", what=error.line())
+        else:
+            self._diary.event("limits", limits=limits.model_dump(mode="json"))
+
+    def darken(self, why: str) -> None:
+        """All lights off, and the gate grants none until it is released."""
+        called_ns = self._clock.now_ns()
         lit = {light: mw for light, mw in self._microscope.settings().lights_mw.items() if mw > 0}
+        self._gate.hold_dark(why)
+        self._diary.event("hold_dark", called_ns, why=why)
         self._microscope.dark()
-        self._dark_because = because
+        self._lit_before = lit or self._lit_before
         for light in lit:
-            moment = self._moment()
-            command = SetLight(light, 0.0)
-            applied = Applied(command, command, moment.t_ns, self._clock.now_ns())
-            verdict = self._decider.rule(Request(command, why), moment)
-            self._write(
-                Ruling("safety", Request(command, why), replace(verdict, clipped_by=because)), moment, None, applied
-            )
-        self._lit_before = lit or getattr(self, "_lit_before", {})
+            off = Request(SetLight(light, 0.0), why)
+            self._demand("safety", off, lambda command: Applied(command, command, called_ns, self._clock.now_ns()))
 
     def _relight(self, why: str) -> None:
-        for light, power_mw in getattr(self, "_lit_before", {}).items():
+        for light, power_mw in self._lit_before.items():
             self._demand("operator", Request(SetLight(light, power_mw), why), self._carry_out)
 
     def _check_hang(self) -> None:
         stage, since_ns = self._pipeline.busy_with, self._pipeline.busy_since_ns
-        if stage is None or since_ns == 0 or self._clock.virtual:
+        if stage is None or since_ns == 0 or stage.silenced or self._clock.virtual:
             return
         busy_ms = (self._clock.now_ns() - since_ns) / 1e6
-        if busy_ms > max(HANG_DEADLINES * stage.deadline_ms, 1000.0) and not stage.silenced:
+        if busy_ms > max(HANG_DEADLINES * stage.deadline_ms, 1000.0):
             stage.silenced = f"has not answered for {busy_ms:.0f} ms"
-            self.contain(
-                StageFailed(
-                    stage.silenced,
-                    where=f"model {stage.name}",
-                    allowed=f"deadline {stage.deadline_ms:g} ms",
-                    remedy="use a faster model or a longer deadline_ms",
-                )
-            )
+            allowed, remedy = f"deadline {stage.deadline_ms:g} ms", "use a faster model or a longer deadline_ms"
+            self.contain(StageFailed(stage.silenced, where=f"model {stage.name}", allowed=allowed, remedy=remedy))
 
-    def _check_dose(self) -> None:
-        """Dark before the budget is overspent, early enough for the slowest way to switch off."""
-        t_ns = self._clock.now_ns()
-        end_ns = self._ledger.exhausted_at_ns(t_ns)
+    def _lower_overdue(self) -> None:
+        """Lower what dose, duty or tightened limits no longer allow, early enough for the slowest way to switch off."""
         safety = self._config.safety
-        margin_ns = round((safety.lease_ms + safety.heartbeat_ms) * 1e6)
-        if end_ns is not None and end_ns - t_ns <= margin_ns and not self._dark_because:
-            self.darken("dose", "the dose budget of this field of view is spent")
-            self._diary.event("alarm", what="dose budget spent; light stays off in this field of view")
+        lead_ns = round((safety.lease_ms + safety.heartbeat_ms) * 1e6)
+        for verdict in self._gate.overdue(self._clock.now_ns(), lead_ns):
+            command = verdict.would_grant
+            if isinstance(command, SetLight):
+                self._demand("safety", Request(command, verdict.why), self._carry_out, verdict.clipped_by)
+                self._diary.event("alarm", what=f"{command.light} to {command.power_mw:g} mW: {verdict.why}")
 
     def _check_end(self) -> None:
         config, received = self._config, self._grabber.statistics().received

@@ -76,7 +76,8 @@ class VirtualRun:
     def _expect_frame(self) -> None:
         self._epoch_of_camera_event += 1
         expected = self._epoch_of_camera_event
-        self._at(self._microscope.frame_due_ns(), CAMERA, lambda: self._camera(expected))
+        due_ns, now_ns = self._microscope.frame_due_ns(), self._clock.now_ns()
+        self._at(due_ns if due_ns > now_ns else now_ns + TICK_NS, CAMERA, lambda: self._camera(expected))
 
     def _camera(self, expected: int) -> None:
         if expected != self._epoch_of_camera_event:

@@ -10,10 +10,20 @@ import useq
 
 from smartscope.clock import VirtualClock
 from smartscope.command import Applied, Command, MoveFocus, MoveStage, SetExposure, SetLight, SetRoi
+from smartscope.config import ExperimentConfig
+from smartscope.decider import Decider, RankedPolicy
+from smartscope.decision import Decision
 from smartscope.errors import CameraStopped
 from smartscope.frame import Certainty, Frame, Roi, Settings
-from smartscope.ports import Capabilities, Choice, Context, whole_sensor
+from smartscope.grabber import Grabber, Window
+from smartscope.loop import Loop
+from smartscope.mailbox import NewestWins
+from smartscope.pipeline import Pipeline, Stage
+from smartscope.ports import Capabilities, Choice, Context, Instrument, whole_sensor
 from smartscope.result import Result
+from smartscope.safety.gate import SafetyGate
+from smartscope.safety.ledger import DoseLedger
+from smartscope.virtual import Schedule, VirtualRun
 
 SHAPE = (32, 48)
 
@@ -49,6 +59,7 @@ class FakeMicroscope:
         self.dies_at = self.silent_from = 10**9
         self.lost: set[int] = set()
         self._epoch, self._number, self._started_ns = -1, 0, 0
+        self._latched = self.now
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -69,12 +80,13 @@ class FakeMicroscope:
     def start(self, epoch: int) -> None:
         self.calls.append("start")
         self._epoch, self._number, self._started_ns = epoch, 0, self.clock.now_ns()
+        self._latched = self.now
 
     def stop(self) -> None:
         self.calls.append("stop")
 
     def frame_due_ns(self) -> int:
-        return self._started_ns + round(self.now.exposure_ms * 1e6)
+        return self._started_ns + round(self._latched.exposure_ms * 1e6)
 
     def exhausted(self) -> bool:
         return self.left <= 0
@@ -87,10 +99,10 @@ class FakeMicroscope:
             return None
         while self._number in self.lost:
             self._number += 1
-        frame = replace(a_frame(-1, self._number, self._epoch, self._started_ns), settings=self.now, t_end_ns=now_ns)
+        frame = replace(a_frame(-1, self._number, self._epoch, self._started_ns), settings=self._latched, t_end_ns=now_ns)
         self._number += 1
         self.left -= 1
-        self._started_ns = now_ns
+        self._started_ns, self._latched = now_ns, self.now
         return replace(frame, t_received_ns=now_ns)
 
     def apply(self, command: Command) -> Applied:
@@ -154,3 +166,102 @@ def mixed(frame: Frame) -> Frame:
 def small_roi() -> Roi:
     """A part of the fake sensor."""
     return Roi(4, 4, 16, 16)
+
+
+class ListDiary:
+    """A diary that can be read again."""
+
+    fault = None
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.results: list[tuple[Result, object]] = []
+        self.decisions: list[Decision] = []
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def frame(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def result(self, result: Result, context: object = None) -> None:
+        self.results.append((result, context))
+
+    def decision(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+    def event(self, kind: str, t_ns: int | None = None, /, **data: object) -> None:
+        self.events.append((kind, data))
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.events]
+
+
+class VirtualRig:
+    """Everything between a fake microscope and scripted policies, in virtual time."""
+
+    def __init__(
+        self,
+        policies: Sequence[RankedPolicy] = (),
+        stages: Sequence[Stage] = (),
+        schedule: Schedule = "live",
+        budget_j_per_cm2: float | None = None,
+        **config: object,
+    ) -> None:
+        tree: dict[str, object] = {
+            "frames": 20,
+            "clock": "virtual",
+            "microscope": {"sensor": SHAPE, "lights": [{"name": "laser"}]},
+            "start": {"exposure_ms": 5.0, "lights_mw": {"laser": 2.0}},
+            "limits": {
+                "lights": {"laser": {"max_power_mw": 10}},
+                "x_um": {"low": -100, "high": 100},
+                "y_um": {"low": -100, "high": 100},
+                "z_um": {"low": -10, "high": 10},
+                "min_roi_px": 16,
+            },
+            "dose": {"budget_j_per_cm2": budget_j_per_cm2},
+            **config,
+        }
+        self.config = ExperimentConfig.model_validate(tree)
+        self.clock = VirtualClock()
+        self.microscope = FakeMicroscope(self.clock)
+        microscope, diary = self.config.microscope, ListDiary()
+        self.diary = diary
+        self.ledger = DoseLedger(
+            self.config.dose, microscope.optics, microscope.lights, pixel_size_nm=microscope.camera.pixel_size_nm
+        )
+        capabilities = self.microscope.capabilities()
+        self.gate = SafetyGate(self.config.limits, self.ledger, capabilities, self.config.arm)
+        self.decider = Decider(
+            policies,
+            self.gate,
+            Instrument(microscope.camera, microscope.optics),
+            self.config.limits,
+            capabilities.sensor_shape,
+            capabilities.stage_affine,
+        )
+        self.pipeline = Pipeline(stages, self.clock)
+        mailbox: NewestWins[Window] = NewestWins()
+        self.mailbox = mailbox
+        self.grabber = Grabber(self.microscope, self.clock, [self._see, diary.frame], mailbox)
+        self.run = VirtualRun(self.clock, self.microscope, self.grabber, self.pipeline, self.decider, mailbox, schedule)
+        self.loop = Loop(
+            self.config,
+            self.microscope,
+            self.grabber,
+            self.pipeline,
+            self.decider,
+            self.gate,
+            self.clock,
+            diary,  # type: ignore[arg-type]
+            self.run.carry_out,
+        )
+
+    def _see(self, frame: Frame) -> None:
+        self.loop.see_frame(frame)
+
+    def go(self) -> None:
+        self.run.run(self.loop)
+
+    def granted(self, policy: str) -> list[Command | None]:
+        """What this policy was granted, in order."""
+        return [decision.granted for decision in self.diary.decisions if decision.policy == policy]

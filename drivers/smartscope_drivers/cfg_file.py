@@ -45,7 +45,9 @@ class CfgFile:
     def parse(cls, text: str) -> CfgFile:
         """Split a text; comments go, ``#py`` lines (Python devices, read by UniMMCore) stay."""
         kept = (line.strip() for line in text.splitlines())
-        return cls(tuple(tuple(line.split(",")) for line in kept if line and (line[0] != "#" or line.startswith("#py "))))
+        return cls(
+            tuple(tuple(line.split(",")) for line in kept if line and (line[0] != "#" or line.startswith("#py ")))
+        )
 
     def text(self) -> str:
         """The configuration again."""
@@ -53,7 +55,9 @@ class CfgFile:
 
     def devices(self) -> tuple[str, ...]:
         """Labels, in the order of loading."""
-        return tuple(fields[1] for fields in self.lines if _command(fields) in ("Device", "pyDevice") and len(fields) > 3)
+        return tuple(
+            fields[1] for fields in self.lines if _command(fields) in ("Device", "pyDevice") and len(fields) > 3
+        )
 
     def needs(self, labels: Iterable[str]) -> frozenset[str]:
         """The devices and whatever they hang on: hubs, ports, and devices that their properties name."""
@@ -72,7 +76,9 @@ class CfgFile:
     def reaching(self, labels: Iterable[str]) -> CfgFile:
         """The lines that load these devices and what they need, nothing else: no preset, no role, no start-up state."""
         needed = self.needs(labels)
-        return self._keep(lambda fields: _is_initialize(fields) or (_command(fields) in ABOUT_A_DEVICE and fields[1] in needed))
+        return self._keep(
+            lambda fields: _is_initialize(fields) or (_command(fields) in ABOUT_A_DEVICE and fields[1] in needed)
+        )
 
     def without(self, labels: Iterable[str]) -> CfgFile:
         """The configuration without these devices, what only they need, and every line that speaks of them."""
@@ -90,7 +96,9 @@ class CfgFile:
     def dark_start(self, labels: Iterable[str]) -> CfgFile:
         """The same, but the start-up preset leaves these devices alone, so that loading lights nothing."""
         lights = frozenset(labels)
-        return self._keep(lambda f: not (f[:3] == ("ConfigGroup", "System", "Startup") and len(f) > 3 and f[3] in lights))
+        return self._keep(
+            lambda f: not (f[:3] == ("ConfigGroup", "System", "Startup") and len(f) > 3 and f[3] in lights)
+        )
 
     def _keep(self, wanted: Callable[[Fields], bool]) -> CfgFile:
         return CfgFile(tuple(fields for fields in self.lines if wanted(fields)))

@@ -142,10 +142,9 @@ class MicroManagerLights(CoreLights):
     def close(self) -> None:
         """Dark, then let go of the hardware; harmless the second time."""
         atexit.unregister(self.close)
-        if not self._own_core.getLoadedDevices()[1:]:
+        if len(self._own_core.getLoadedDevices()) <= 1:  # "Core" itself
             return
         try:
             self.dark()
         finally:
             close_core(self._own_core)
-

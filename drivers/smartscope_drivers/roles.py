@@ -73,6 +73,15 @@ def choose_roles(core: CMMCorePlus, asked: dict[str, str], source: str) -> Roles
     return Roles(**chosen)
 
 
+def make_current(core: CMMCorePlus, roles: Roles) -> None:
+    """Let the core's own notion of current devices, which plans go by, be ours."""
+    core.setCameraDevice(roles.camera)
+    core.setShutterDevice(roles.shutter)
+    core.setXYStageDevice(roles.xy_stage)
+    core.setFocusDevice(roles.focus)
+    core.setSLMDevice(roles.slm)
+
+
 def light_problems(core: CMMCorePlus, lights: tuple[LightConfig, ...]) -> list[Problem]:
     """Labels and properties of the lights that the core does not know, with those that it does."""
     problems, loaded = [], core.getLoadedDevices()
@@ -80,16 +89,24 @@ def light_problems(core: CMMCorePlus, lights: tuple[LightConfig, ...]) -> list[P
         key = f"microscope.lights.{i}"
         pairs = [("device", light.device, "power_property", light.power_property)]
         if light.switch_device or light.switch_property:
-            pairs.append(("switch_device", light.switch_device or light.device, "switch_property", light.switch_property))
+            pairs.append(
+                ("switch_device", light.switch_device or light.device, "switch_property", light.switch_property)
+            )
         for device_key, label, property_key, name in pairs:
             if label not in loaded:
                 known = ", ".join(d for d in loaded if d != "Core")
-                problems.append(Problem(f"{key}.{device_key}", repr(label), "no such device", known, "correct the label"))
+                problems.append(
+                    Problem(f"{key}.{device_key}", repr(label), "no such device", known, "correct the label")
+                )
             elif name and not core.hasProperty(label, name):
                 known = ", ".join(core.getDevicePropertyNames(label))
-                problems.append(Problem(f"{key}.{property_key}", repr(name), "no such property", known, "correct the name"))
+                problems.append(
+                    Problem(f"{key}.{property_key}", repr(name), "no such property", known, "correct the name")
+                )
         if not light.power_property:
-            problems.append(Problem(f"{key}.power_property", "", "this key is required", remedy="name the power property"))
+            problems.append(
+                Problem(f"{key}.power_property", "", "this key is required", remedy="name the power property")
+            )
     return problems
 
 

@@ -13,11 +13,11 @@ Image = npt.NDArray[Any]
 def shrink(image: Image, max_size: int) -> tuple[Image, int]:
     """Mean over k x k blocks with the smallest k that makes (H, W) at most ``max_size``; returns the image and k.
 
-    The dtype stays; integer means are rounded. Rows and columns beyond the last whole block are left out.
+    The dtype stays; uint16 means are rounded. Rows and columns beyond the last whole block are left out, and a block is
+    never larger than the image's short side.
     """
-    k = max(1, -(-max(image.shape) // max_size))
-    k = min(k, *image.shape)
-    if k == 1:
+    k = min(-(-max(image.shape) // max_size), *image.shape)
+    if k <= 1:
         return image, 1
     height, width = image.shape[0] // k, image.shape[1] // k
     whole = image[: height * k, : width * k]
@@ -36,6 +36,9 @@ def shrink(image: Image, max_size: int) -> tuple[Image, int]:
 
 
 def to_uint8(image: Image, low: float, high: float) -> npt.NDArray[np.uint8]:
-    """Map [low, high] to 0–255 and clip; ``low`` < ``high``."""
-    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low)) + np.float32(0.5)
-    return np.clip(scaled, 0, 255).astype(np.uint8)
+    """Map [low, high] to 0-255 and clip; ``low`` < ``high``; NaN becomes 0."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low)) + np.float32(0.5)
+    np.nan_to_num(scaled, copy=False, nan=0.0)
+    bounded: npt.NDArray[np.uint8] = np.clip(scaled, 0, 255).astype(np.uint8)
+    return bounded

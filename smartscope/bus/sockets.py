@@ -58,10 +58,12 @@ class Endpoints:
         self._keys = keys
         self._context: Context = zmq.Context()
         self._threads = [AllowList(self._context, keys).thread] if keys else []
+        self._sockets: list[Socket] = []
 
     def socket(self, kind: int, *, send_limit: int, receive_bytes: int) -> Socket:
         """A socket not yet bound; whoever sends it a message of more than ``receive_bytes`` is disconnected."""
         socket = self._context.socket(kind)
+        self._sockets.append(socket)
         socket.linger = 0
         socket.sndhwm = send_limit
         socket.maxmsgsize = receive_bytes
@@ -73,7 +75,7 @@ class Endpoints:
         return socket
 
     def bind(self, socket: Socket, port: int, key: str) -> str:
-        """Bind and return the endpoint; ``key`` is the configuration's name for the port.
+        """Bind and return the endpoint; ``key`` is the configuration's name for the port. Failing, close everything.
 
         Raises:
             BusError: the port is taken, or the host is not this machine's.
@@ -82,6 +84,9 @@ class Endpoints:
         try:
             socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
+            for opened in self._sockets:
+                opened.close()
+            self.close()
             if error.errno == errno.EADDRINUSE:
                 raise BusError(
                     f"port {port} is in use, perhaps by another session",
@@ -89,7 +94,7 @@ class Endpoints:
                     remedy="end the other session, or set another port (0 takes a free one)",
                 ) from error
             raise BusError(f"cannot listen on {host}:{port}: {error.strerror}", where=key) from error
-        return socket.last_endpoint.decode().rstrip("\0")
+        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def close(self, *threads: Thread, timeout_s: float = 2.0) -> None:
         """End the context and the threads that live on it; one that is stuck in a handler is left behind."""

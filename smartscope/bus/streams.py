@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,14 @@ _UNITS = {
     "age_frames": "frames",
     "missed_frames": "frames",
 }
+
+TOPICS: Mapping[str, str] = {
+    "raw": "frame.raw",
+    "denoised": "frame.denoised",
+    "detections": "detections",
+    "tracks": "tracks",
+}
+"""Each data stream, and the topic it travels under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +59,20 @@ class Content:
         }
 
 
-def raw(frame: Frame) -> Content:
-    """The camera's pixels."""
-    return Content("frame", "raw", frame, _acquisition(frame), {"image": (frame.pixels, "adu")})
+def content_of(stream: str, item: Frame | Result) -> Content | None:
+    """What ``stream`` has to say about a frame or a result; None where it says nothing."""
+    if isinstance(item, Frame):
+        return Content("frame", stream, item, _acquisition(item), {"image": (item.pixels, "adu")})
+    if stream == "denoised" and item.image is not None:
+        fields = {**_acquisition(item.frame), **_verdict(item)}
+        return Content("frame", stream, item.frame, fields, {"image": (item.image, "adu")})
+    table = {"detections": item.detections, "tracks": item.tracks}.get(stream)
+    return None if table is None else Content(stream, stream, item.frame, _verdict(item), _columns(table))
 
 
-def denoised(result: Result) -> Content | None:
-    """The processed image."""
-    if result.image is None:
-        return None
-    fields = {**_acquisition(result.frame), **_verdict(result)}
-    return Content("frame", "denoised", result.frame, fields, {"image": (result.image, "adu")})
-
-
-def detections(result: Result) -> Content | None:
-    """The objects found."""
-    return _table("detections", result, result.detections)
-
-
-def tracks(result: Result) -> Content | None:
-    """The objects followed."""
-    return _table("tracks", result, result.tracks)
-
-
-FROM_RESULT: Mapping[str, Callable[[Result], Content | None]] = {
-    "denoised": denoised,
-    "detections": detections,
-    "tracks": tracks,
-}
-STREAMS = ("raw", *FROM_RESULT)
-
-
-def _table(name: str, result: Result, table: Detections | Tracks | None) -> Content | None:
-    if table is None:
-        return None
-    columns = [field.name for field in dataclasses.fields(table)]
-    arrays = {column: (getattr(table, column), _UNITS.get(column, "")) for column in columns}
-    return Content(name, name, result.frame, _verdict(result), arrays)
+def _columns(table: Detections | Tracks) -> Arrays:
+    names = [field.name for field in dataclasses.fields(table)]
+    return {name: (getattr(table, name), _UNITS.get(name, "")) for name in names}
 
 
 def _verdict(result: Result) -> dict[str, Any]:

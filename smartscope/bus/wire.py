@@ -38,14 +38,21 @@ def topic_of(header: Mapping[str, Any]) -> str:
 
 
 def dump(value: Any) -> bytes:
-    """Compact JSON in the order given; numpy values become numbers and lists, NaN and infinity null."""
-    return to_json(value, inf_nan_mode="null", fallback=_plain)
+    """Compact JSON in the order given; numpy values become numbers and lists, NaN and infinity null.
+
+    Raises:
+        BusError: something in it has no JSON form.
+    """
+    try:
+        return to_json(value, inf_nan_mode="null", fallback=_plain)
+    except ValueError as error:
+        raise BusError(str(error), allowed="numbers, text, lists, mappings") from error
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise BusError(f"{type(value).__name__} has no place in a JSON header", allowed="numbers, text, lists, mappings")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def parse_header(fields: Mapping[str, Any]) -> Header:
@@ -63,14 +70,14 @@ def parse_header(fields: Mapping[str, Any]) -> Header:
         raise BusError(" | ".join(problem.line() for problem in problems_of(error, "header"))) from error
 
 
-def describe(arrays: Arrays) -> tuple[list[dict[str, Any]], list[AnyArray]]:
+def describe(arrays: Arrays) -> tuple[list[dict[str, Any]], Parts]:
     """The ``arrays`` entry of a header and the contiguous little-endian buffers that go with it."""
     buffers = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array, _ in arrays.values()]
     infos = [
         {"name": name, "dtype": buffer.dtype.str, "shape": array.shape, "codec": "raw", "units": units}
         for (name, (array, units)), buffer in zip(arrays.items(), buffers, strict=True)
     ]
-    return infos, buffers
+    return infos, [buffer.reshape(-1).view(np.uint8).data for buffer in buffers]
 
 
 def encode(fields: Mapping[str, Any], arrays: Arrays | None = None) -> Parts:
@@ -79,18 +86,14 @@ def encode(fields: Mapping[str, Any], arrays: Arrays | None = None) -> Parts:
     Raises:
         BusError: a field is missing, wrong or not JSON, or the message is too large.
     """
-    buffers: list[AnyArray] = []
+    buffers: Parts = []
     if arrays is not None:
         infos, buffers = describe(arrays)
         fields = {**fields, "arrays": infos}
     parse_header(fields)
-    parts: Parts = [topic_of(fields).encode(), dump(fields), *map(_bytes_of, buffers)]
+    parts: Parts = [topic_of(fields).encode(), dump(fields), *buffers]
     _check_sizes(parts)
     return parts
-
-
-def _bytes_of(array: AnyArray) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
 
 
 def decode(parts: Sequence[bytes | memoryview]) -> tuple[str, Header, dict[str, AnyArray]]:

@@ -17,6 +17,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _S11, _S27, _S30, _S31, _S32, _S56 = (np.uint64(shift) for shift in (11, 27, 30, 31, 32, 56))
+_ONE = np.uint64(1)
 _LOW_32 = np.uint64(0xFFFFFFFF)
 _2_TO_MINUS_32 = 2.0**-32
 _LAYER = np.uint64(0x7F)
@@ -44,18 +45,19 @@ def _ziggurat() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     return x, x[1:] / x[:-1]
 
 
-def _poisson_tables() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    """Cumulative probability of each count for each tabulated mean, and where to start searching it."""
+def _poisson_tables() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+    """Cumulative probability (in 2^-32) of each count for each tabulated mean, and where to start searching it."""
     means = np.arange(int(POISSON_SPLIT * _GRID)) / _GRID
     counts = np.arange(_COUNTS)
     log_factorial = np.array([math.lgamma(count + 1) for count in counts])
     with np.errstate(divide="ignore", invalid="ignore"):
         probability = np.exp(counts * np.log(means)[:, None] - means[:, None] - log_factorial)
     probability[0] = counts == 0
-    cumulative = np.cumsum(probability, axis=1)
-    cumulative[:, -1] = 2.0  # the search always ends
-    guides = np.array([np.searchsorted(row, np.arange(_GUIDES) / _GUIDES, side="right") for row in cumulative])
-    return cumulative, guides.astype(np.uint8)
+    cumulative = np.minimum(np.round(np.cumsum(probability, axis=1) * 2.0**32), 2.0**32 - 1)
+    cumulative[:, -1] = 2.0**32  # the search always ends
+    first = np.arange(_GUIDES) * (2.0**32 / _GUIDES)
+    guides = np.array([np.searchsorted(row, first, side="right") for row in cumulative])
+    return cumulative.astype(np.uint64), guides.astype(np.uint8)
 
 
 _EDGE, _SURE = _ziggurat()
@@ -86,7 +88,7 @@ def uniform(random_bits: np.uint64) -> float:
 
 
 @njit(nogil=True, cache=True)
-def _rare_normal(layer: int, u: float, random_bits: np.uint64) -> float:
+def _rare_normal(layer: np.uint64, u: float, random_bits: np.uint64) -> float:
     """The one deviate in a hundred that lies in the tail or beside the curve."""
     counter = np.uint64(0)
     while True:
@@ -99,12 +101,12 @@ def _rare_normal(layer: int, u: float, random_bits: np.uint64) -> float:
                     return x - _TAIL_START if u < 0.0 else _TAIL_START - x
         x = u * _EDGE[layer]
         low = math.exp(-0.5 * (_EDGE[layer] * _EDGE[layer] - x * x))
-        high = math.exp(-0.5 * (_EDGE[layer + 1] * _EDGE[layer + 1] - x * x))
+        high = math.exp(-0.5 * (_EDGE[layer + _ONE] * _EDGE[layer + _ONE] - x * x))
         counter += np.uint64(2)
         if high + uniform(bits(random_bits, counter)) * (low - high) < 1.0:
             return x
         fresh = bits(random_bits, counter + np.uint64(1))
-        layer = int(fresh & _LAYER)
+        layer = fresh & _LAYER
         u = 2.0 * uniform(fresh) - 1.0
         if abs(u) < _SURE[layer]:
             return u * _EDGE[layer]
@@ -113,38 +115,34 @@ def _rare_normal(layer: int, u: float, random_bits: np.uint64) -> float:
 @njit(nogil=True, cache=True, inline="always")
 def normal(random_bits: np.uint64) -> float:
     """Standard normal deviate."""
-    layer = int(random_bits & _LAYER)
+    layer = random_bits & _LAYER
     u = 2.0 * uniform(random_bits) - 1.0
     if abs(u) < _SURE[layer]:
         return u * _EDGE[layer]
     return _rare_normal(layer, u, random_bits)
 
 
-@njit(nogil=True, cache=True)
-def _rest_poisson(mean: float, v: float) -> float:
-    """Poisson deviate for a mean well below 1, by inversion of v."""
-    probability = math.exp(-mean)
-    cumulative, count = probability, 0.0
-    while v >= cumulative and count < 12.0:
-        count += 1.0
-        probability *= mean / count
-        cumulative += probability
-    return count
+@njit(nogil=True, cache=True, inline="always")
+def _rest_poisson(mean: float, v: float) -> int:
+    """Poisson deviate for a mean below 1 / ``_GRID`` by inversion of v, free of branches; counts above 4 (1e-5) become 4."""
+    square = mean * mean
+    none = 1.0 - mean + square * (0.5 - mean * (1.0 / 6.0 - mean * (1.0 / 24.0 - mean * (1.0 / 120.0))))  # exp(-mean)
+    one = none * (1.0 + mean)
+    two = one + none * 0.5 * square
+    three = two + none * square * mean * (1.0 / 6.0)
+    return int(v >= none) + int(v >= one) + int(v >= two) + int(v >= three)
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _small_poisson(mean: float, random_bits: np.uint64) -> float:
-    """Exact: Poisson(mean) = Poisson(the tabulated mean below) + Poisson(the small rest)."""
-    row = int(mean * _GRID)
-    count = int(_GUIDE[row, int(random_bits >> _S56)])
-    u = (random_bits >> _S32) * _2_TO_MINUS_32
+    """Inversion: Poisson(mean) = Poisson(the tabulated mean below) + Poisson(the small rest)."""
+    row = np.uint64(mean * _GRID)
+    count = np.uint64(_GUIDE[row, random_bits >> _S56])
+    u = random_bits >> _S32
     while u >= _CUMULATIVE[row, count]:
-        count += 1
-    rest = mean - row * (1.0 / _GRID)
+        count += _ONE
     v = (random_bits & _LOW_32) * _2_TO_MINUS_32
-    if v < 1.0 - rest:  # exp(-rest) is larger still: no event
-        return float(count)
-    return count + _rest_poisson(rest, v)
+    return float(count) + _rest_poisson(mean - float(row) * (1.0 / _GRID), v)
 
 
 @njit(nogil=True, cache=True, inline="always")

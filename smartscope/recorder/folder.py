@@ -28,8 +28,9 @@ PROCESSED = "results/processed.jsonl"
 TRACKS = "results/tracks.csv"
 
 _PACKAGES = (
-    "numpy", "scipy", "numba", "tensorstore", "pymmcore", "pymmcore-plus", "useq-schema", "pyzmq", "onnxruntime", "torch"
-)  # fmt: skip
+    *("numpy", "scipy", "numba", "tensorstore", "pymmcore", "pymmcore-plus"),
+    *("useq-schema", "pyzmq", "onnxruntime", "torch"),
+)
 _REPLACE_TRIES = 6
 _REPLACE_PAUSE_S = 0.05
 

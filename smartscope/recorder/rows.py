@@ -185,12 +185,11 @@ def columns_to_row(table: Detections | Tracks) -> Row:
 
 def columns_from_row(kind: type[Columns], row: Mapping[str, Any]) -> Columns:
     """Detections or tracks, float32 and int32."""
-    return kind(
-        **{
-            item.name: np.array(row[item.name], np.int32 if item.name in _INTEGER_COLUMNS else np.float32)
-            for item in fields(kind)
-        }
-    )
+    columns: dict[str, Any] = {
+        item.name: np.array(row[item.name], np.int32 if item.name in _INTEGER_COLUMNS else np.float32)
+        for item in fields(kind)
+    }
+    return kind(**columns)
 
 
 def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) -> Row:

@@ -1,4 +1,4 @@
-"""The policies that come with smartscope keep the contract; so does a user's own; the contract finds those that do not."""
+"""The policies that come with smartscope and a user's own keep the contract; the contract finds those that do not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from smartscope.command import MoveFocus, Request, SetExposure
-from smartscope.config import PolicyConfig
 from smartscope.plugins import build, check_options, find
 from smartscope.policies.exposure import ExposurePolicy
 from smartscope.policies.field_of_view import FieldOfViewPolicy
@@ -110,7 +109,7 @@ def test_contract_wants_a_maker() -> None:
     ],
 )
 def test_built_by_name(name: str, options: dict[str, Any]) -> None:
-    policy = build("policies", PolicyConfig(policy=name, options=options).policy, options)
+    policy = build("policies", name, options)
     assert isinstance(policy.decide(situations()["all is well"]), Choice)
 
 

@@ -1,0 +1,359 @@
+"""One microscope behind a Micro-Manager core: the ``Microscope`` port in CMMCore calls, for real and simulated devices alike.
+
+The grabber's thread owns the camera (start, stop, next_frame, run_plan), the loop's thread applies commands, and
+``dark`` may come from any thread at any moment, also while another thread is inside a call.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+import useq
+from pymmcore_plus import CMMCorePlus
+
+from smartscope.command import Applied, Command, SetExposure, SetLight, SetPreset, SetRoi
+from smartscope.errors import DeviceError
+from smartscope.frame import Certainty, Frame, Roi, Settings
+from smartscope.ports import Capabilities, Lights, MicroscopeSetup
+from smartscope_drivers.core_actuators import Actuators, value_of
+from smartscope_drivers.core_camera import CoreCamera, Image
+from smartscope_drivers.core_tools import close_core, device_errors
+from smartscope_drivers.entry_state import EntryState
+from smartscope_drivers.lights_by_owner import LightsByOwner
+from smartscope_drivers.mm_lights import CoreLights
+from smartscope_drivers.options import CoreOptions
+from smartscope_drivers.plans import Plan
+from smartscope_drivers.presets import devices_of, free_presets
+from smartscope_drivers.roles import Roles, light_devices, make_current
+from smartscope_drivers.stamping import Stamper
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class CoreMicroscope:
+    """The ``Microscope`` port over one core, which it closes."""
+
+    def __init__(self, core: CMMCorePlus, roles: Roles, setup: MicroscopeSetup, options: CoreOptions) -> None:
+        """Take the devices over: state recorded, autoshutter off, light off, camera at full sensor.
+
+        Raises:
+            DeviceError: a device does not answer.
+        """
+        self._core, self._roles, self._setup, self._options = core, roles, setup, options
+        self._clock = setup.clock
+        self._epoch = -1
+        self._kept: deque[Frame] = deque()
+        self._arrival_origin_ns: int | None = None
+        self._virtually_streaming = False
+        self._exposing_since_ns, self._exposing_ms = 0, 0.0
+        self._closed = False
+        atexit.register(self.close)
+        try:
+            self._open()
+        except BaseException:
+            atexit.unregister(self.close)
+            close_core(core)
+            raise
+
+    def _open(self) -> None:
+        core, roles, setup, options = self._core, self._roles, self._setup, self._options
+        with device_errors("taking the devices over"):
+            core.setAutoShutter(False)
+            make_current(core, roles)
+            self._free = presets = free_presets(core, light_devices(setup.config.lights))
+        lights = self._find_lights()
+        self._actuators = Actuators(core, roles, lights, presets, options, setup.clock)
+        self._actuators.dark()
+        self._entry = EntryState.record(core, roles)
+        self._camera = CoreCamera(core, roles.camera, setup.clock, options.ring_mb)
+        self._stamper = Stamper(
+            self._read_settings(),
+            options.calibrated,
+            self._clock.now_ns(),
+            {group: self._actuators.read(f"preset:{group}") for group in presets},
+        )
+        self._capabilities = self._find_capabilities(presets)
+
+    def _find_lights(self) -> Lights:
+        """The supervisor's lights where it runs, the others through our own core."""
+        supervisor, lights = self._setup.lights, self._setup.config.lights
+        own = tuple(light for light in lights if supervisor is None or light.owner == "controller")
+        here = CoreLights(self._core, own, self._clock)
+        there = {light.name: supervisor for light in lights if supervisor is not None and light not in own}
+        return LightsByOwner({light.name: here for light in own} | there)
+
+    # ---------------------------------------------------------------- what it is
+
+    def capabilities(self) -> Capabilities:
+        """What was found at opening."""
+        return self._capabilities
+
+    def settings(self) -> Settings:
+        """True now, as far as every change went through here."""
+        return self._stamper.now()
+
+    def exhausted(self) -> bool:
+        """Never: a camera has always another frame."""
+        return False
+
+    def _find_capabilities(self, presets: dict[str, tuple[str, ...]]) -> Capabilities:
+        roles, config = self._roles, self._setup.config
+        live = {"xy", "z", *(f"light:{light.name}" for light in config.lights)}
+        can = self._options.live_exposure
+        if self._camera.accepts_live_exposure() if can is None else can:
+            live.add("exposure_ms")
+        return Capabilities(
+            sensor_shape=self._camera.sensor_shape,
+            bit_depth=self._camera.bit_depth,
+            exposure_range_ms=self._camera.exposure_range_ms(),
+            lights=tuple(light.name for light in config.lights),
+            has_xy=bool(roles.xy_stage),
+            has_z=bool(roles.focus),
+            has_roi=True,
+            live_settings=frozenset(live),
+            stage_affine=config.stage.affine_um_per_px if roles.xy_stage else None,
+            has_autofocus=bool(roles.autofocus),
+            presets=presets,
+            frame_period_overhead_ms=self._options.readout_ms,
+            device_properties=self._entry.as_text(),
+        )
+
+    def _read_settings(self) -> Settings:
+        """Every setting from the hardware; the lights as ``dark`` left them."""
+        x_um, y_um = self._actuators.read("xy")
+        with device_errors("reading the camera"):
+            exposure_ms, roi = self._camera.exposure_ms, self._camera.roi
+        lights_mw = {light.name: 0.0 for light in self._setup.config.lights}
+        return Settings(exposure_ms, roi, lights_mw, x_um, y_um, self._actuators.read("z"))
+
+    # ---------------------------------------------------------------- frames
+
+    @property
+    def streaming(self) -> bool:
+        """Between ``start`` and ``stop``."""
+        return self._camera.streaming or self._virtually_streaming
+
+    def start(self, epoch: int) -> None:
+        """Stream; what was not taken of the epoch before is dropped.
+
+        Raises:
+            DeviceError: the camera refuses.
+        """
+        self.stop()
+        self._kept.clear()
+        self._begin(epoch)
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch, self._arrival_origin_ns = epoch, None
+        if self._clock.virtual:
+            self._camera.count_from(0)
+            self._expose_from(self._clock.now_ns())
+            self._virtually_streaming = True
+        else:
+            self._camera.start()
+
+    def stop(self) -> None:
+        """Stop streaming; frames in the ring can still be taken."""
+        self._virtually_streaming = False
+        self._camera.stop()
+
+    def next_frame(self, timeout_s: float) -> Frame | None:
+        """The oldest frame not taken yet; None if none came in time, or when stopped and all are taken.
+
+        Raises:
+            CameraStopped: the sequence has died.
+            DeviceError: pixels and metadata of a frame disagree.
+        """
+        if self._kept:
+            return self._kept.popleft()
+        if self._clock.virtual:
+            return self._next_due()
+        image = self._camera.next_image(timeout_s)
+        return None if image is None else self._frame(image)
+
+    def frame_due_ns(self) -> int:
+        """Virtual clock: when the exposure that is under way ends, with its read-out."""
+        return self._exposing_since_ns + round((self._exposing_ms + self._options.readout_ms) * 1e6)
+
+    def _expose_from(self, t_ns: int) -> None:
+        """Virtual clock: an exposure begins, and keeps its length whatever is set meanwhile."""
+        self._exposing_since_ns, self._exposing_ms = t_ns, self._camera.exposure_ms
+
+    def _next_due(self) -> Frame | None:
+        if not self._virtually_streaming or self._clock.now_ns() < self.frame_due_ns():
+            return None
+        start_ns, exposure_ms = self._exposing_since_ns, self._exposing_ms
+        image = self._camera.snap(exposure_ms)
+        end_ns = start_ns + round(exposure_ms * 1e6)
+        self._expose_from(self.frame_due_ns())
+        return self._frame(replace(image, t_start_ns=start_ns, t_end_ns=end_ns, exposure_ms=exposure_ms))
+
+    def _frame(self, image: Image) -> Frame:
+        t_start_ns, t_end_ns = self._exposed(image)
+        stamp = self._stamper.stamp(t_start_ns, t_end_ns, image.exposure_ms)
+        return Frame(
+            pixels=image.pixels,
+            epoch=self._epoch,
+            number=image.number,
+            index=-1,
+            settings=stamp.settings,
+            certainty=stamp.certainty,
+            t_start_ns=t_start_ns,
+            t_end_ns=t_end_ns,
+            t_received_ns=image.t_received_ns,
+        )
+
+    def _exposed(self, image: Image) -> tuple[int, int]:
+        """Start and end of the exposure: the camera's word, else reckoned back from the arrival in the core.
+
+        The core stamps arrivals in ms since a moment that we do not know; the smallest (received - stamp) of the epoch is
+        the closest to it, since a frame can be taken late but never early.
+        """
+        if image.t_start_ns is not None and image.t_end_ns is not None:
+            return image.t_start_ns, image.t_end_ns
+        arrived_ns = image.t_received_ns
+        if image.elapsed_ms is not None:
+            elapsed_ns = round(image.elapsed_ms * 1e6)
+            origin_ns = min(arrived_ns - elapsed_ns, self._arrival_origin_ns or arrived_ns)
+            self._arrival_origin_ns = origin_ns
+            arrived_ns = origin_ns + elapsed_ns
+        end_ns = arrived_ns - round(self._options.readout_ms * 1e6)
+        return end_ns - round(self._stamper.exposure_at(end_ns) * 1e6), end_ns
+
+    # ---------------------------------------------------------------- commands
+
+    def apply(self, command: Command) -> Applied:
+        """Carry out one command; frames exposed before its effect is confirmed are mixed.
+
+        Raises:
+            DeviceError: no such device, or it does not confirm.
+            DeviceTimeout: it is still moving after ``move_timeout_s``.
+        """
+        setting, t_called_ns = command.setting, self._clock.now_ns()
+        certainty = Certainty.EXACT if setting in self._options.calibrated else Certainty.ASSUMED
+        if isinstance(command, SetRoi):
+            made_roi = SetRoi(self._while_stopped(lambda: self._set_roi(command.roi)))
+            # a restart separates old frames from new ones: nothing is uncertain about it
+            return Applied(command, made_roi, t_called_ns, self._clock.now_ns(), Certainty.EXACT)
+        self._stamper.begin(setting, t_called_ns)
+        try:
+            made_true = self._carry_out(command)
+        except DeviceError:
+            self._stamper.finish(setting, self._read_or_assume(setting), t_called_ns, self._clock.now_ns())
+            raise
+        t_effect_ns = self._clock.now_ns() + self._settling_ns(command)
+        self._stamper.finish(setting, value_of(made_true), t_called_ns, t_effect_ns)
+        return Applied(command, made_true, t_called_ns, t_effect_ns, certainty)
+
+    def _carry_out(self, command: Command) -> Command:
+        if isinstance(command, SetLight):
+            return self._actuators.set_light(command, self._stamper.now().lights_mw)
+        if isinstance(command, SetExposure):
+            if self.streaming and "exposure_ms" not in self._capabilities.live_settings:
+                return self._while_stopped(lambda: self._set_exposure(command))
+            return self._set_exposure(command)
+        if isinstance(command, SetPreset) and self._restarts_camera(command):
+            return self._while_stopped(lambda: self._actuators.carry_out(command))
+        return self._actuators.carry_out(command)  # type: ignore[arg-type]  # ROI never comes here
+
+    def _set_exposure(self, command: SetExposure) -> SetExposure:
+        return SetExposure(self._camera.set_exposure(command.exposure_ms))
+
+    def _set_roi(self, roi: Roi) -> Roi:
+        made_true = self._camera.set_roi(roi)
+        self._stamper.set_roi(made_true)
+        return made_true
+
+    def _restarts_camera(self, command: SetPreset) -> bool:
+        known = command.preset in self._capabilities.presets.get(command.group, ())
+        return known and self._roles.camera in devices_of(self._core, command.group, command.preset)
+
+    def _while_stopped(self, change: Callable[[], T]) -> T:
+        """Make a change that a running sequence does not survive: stop, drain, change, new ring, new epoch if it ran."""
+        was_streaming = self.streaming
+        self.stop()
+        drained = list(iter(lambda: self.next_frame(0.0), None))
+        try:
+            return change()
+        finally:
+            self._camera.fit_ring()
+            self._stamper.set_roi(self._camera.roi)
+            if was_streaming:
+                self._begin(self._epoch + 1)
+            self._kept.extend(drained)
+
+    def _read_or_assume(self, setting: str) -> object:
+        """What is true after a failed command: the hardware's word, or the value before."""
+        try:
+            return self._camera.exposure_ms if setting == "exposure_ms" else self._actuators.read(setting)
+        except DeviceError:
+            return self._stamper.latest(setting)
+
+    def _settling_ns(self, command: Command) -> int:
+        if not isinstance(command, SetLight):
+            return 0
+        return next(
+            round(light.settling_ms * 1e6) for light in self._setup.config.lights if light.name == command.light
+        )
+
+    def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
+        """Run a planned part in an epoch of its own, hardware-sequenced where possible; settings return to what they were.
+
+        Raises:
+            DeviceError: the camera streams, or a device does not confirm; the light is off then.
+        """
+        if self.streaming:
+            raise DeviceError("a plan needs the camera, which streams", where="run_plan", remedy="stop it first")
+        self._epoch, self._arrival_origin_ns = self._epoch + 1, None
+        plan = Plan(
+            self._core, self._camera, self._clock, self.apply, self.settings, self._setup.config.lights, self._free
+        )
+        return (self._planned(image, settings) for image, settings in plan.run(events, self.dark))
+
+    def _planned(self, image: Image, settings: Settings | None) -> Frame:
+        """A frame of a plan; ``settings`` where the hardware stepped through a list by itself."""
+        frame = self._frame(image)
+        if settings is None:
+            return frame
+        return replace(frame, settings=settings, certainty={key: Certainty.ASSUMED for key in frame.certainty})
+
+    # ---------------------------------------------------------------- the end
+
+    def dark(self) -> None:
+        """Every light off, shutter closed; from any thread, as often as wanted.
+
+        Raises:
+            DeviceError: a light or the shutter did not confirm.
+        """
+        t_called_ns = self._clock.now_ns()
+        self._actuators.dark()
+        for light, power_mw in self._stamper.now().lights_mw.items():
+            if power_mw > 0:
+                self._stamper.finish(f"light:{light}", 0.0, t_called_ns, self._clock.now_ns())
+
+    def close(self) -> None:
+        """Dark, stop, state of entry restored (lights excepted), core closed; harmless the second time.
+
+        Raises:
+            DeviceError: the light could not be confirmed off; the core is closed all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        try:
+            self.dark()
+        finally:
+            try:
+                self.stop()
+                self._entry.restore(self._core, self._roles, light_devices(self._setup.config.lights), self._clock)
+            except DeviceError as error:
+                log.warning("%s", error)
+            finally:
+                close_core(self._core)

@@ -1,0 +1,106 @@
+"""How a run folder is opened again: also while it is being written, and after its writer was killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from smartscope.errors import InputError
+from smartscope.frame import Frame
+from smartscope.recorder import folder as files
+from smartscope.recorder.image_stack import read_planes
+from smartscope.recorder.jsonl import JsonLines
+from smartscope.recorder.rows import frame_from_row
+
+
+class RunReader:
+    """One recorded run as it was when opened: ``run`` (run.json), rows of each log, frames with their pixels."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a run folder.
+
+        Raises:
+            InputError: it is none, or its run.json or a log is damaged.
+        """
+        self.path = path
+        self.run = _read_run(path)
+        self.frame_rows = JsonLines(path / files.FRAMES)
+        """A row for each frame whose pixels are on disk (``rows.frame_from_row``)."""
+        self.decisions = JsonLines(path / files.DECISIONS)
+        self.events = JsonLines(path / files.EVENTS)
+        self.results = JsonLines(path / files.RESULTS)
+        self.processed_rows = JsonLines(path / files.PROCESSED)
+        self.frames: Sequence[Frame] = _Frames(self)
+        """Frames in order; pixels are read when a frame is asked for."""
+        self._stores: dict[Path, Any] = {}
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run is still going on, or was killed before it could say how it ended."""
+        return bool(self.run.get("state") == "running")
+
+    def frame(self, row: Mapping[str, Any]) -> Frame:
+        """The frame of one of ``frame_rows``, with its pixels ((0, 0) where the run kept none).
+
+        Raises:
+            InputError: its image is not in the folder.
+        """
+        frame = frame_from_row(row)
+        if row["store"] is None:
+            return frame
+        return replace(frame, pixels=self._plane(self.path / row["store"], row["plane"]))
+
+    def processed(self, row: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+        """The (H, W) denoised image, float32 ADU, of one of ``processed_rows``; raises InputError if it is gone."""
+        image: npt.NDArray[np.float32] = self._plane(self.path / "results" / row["store"], row["plane"])
+        return image
+
+    def _plane(self, path: Path, plane: int) -> Any:
+        if path not in self._stores:
+            self._stores[path] = read_planes(path)
+        return self._stores[path][plane].read().result()
+
+
+class _Frames(Sequence[Frame]):
+    """The frames of a run, read one at a time."""
+
+    def __init__(self, run: RunReader) -> None:
+        self._run = run
+
+    def __len__(self) -> int:
+        return len(self._run.frame_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        if isinstance(index, slice):
+            return [self._run.frame(row) for row in self._run.frame_rows[index]]
+        return self._run.frame(self._run.frame_rows[index])
+
+    def __iter__(self) -> Iterator[Frame]:
+        return map(self._run.frame, self._run.frame_rows)
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    file = path / files.RUN
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            "this is no run folder: it has no readable run.json",
+            where=str(path),
+            remedy="give the folder NAME-YYYYmmdd-HHMMSS that smartscope run made",
+        ) from error
+    except ValueError:
+        run = None
+    if not isinstance(run, dict):
+        raise InputError("run.json is damaged", where=str(file), remedy="restore it; the other files stand alone")
+    return run

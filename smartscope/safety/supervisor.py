@@ -1,0 +1,312 @@
+"""A process that holds the lights under a lease: without news from the controller it darkens them.
+
+``python -m smartscope.safety.supervisor`` reads ``messages.Start`` and then orders from stdin, and writes reports to
+stdout. Three threads, so that no stuck device call keeps the others from their work: the *ear* reads orders and stamps
+renewals, the *hand* sets and reads powers, and the *guard* (main thread) darkens: when told to, when the lease has
+lapsed, when stdin ends (the controller died) and when a signal asks this process to end.
+
+Lights that the controller owns are not touched while it lives. When it dies, says so, or is silent for
+``TAKE_OVER_LEASES`` leases with light on, the guard ends its process, waits until its ports are free, opens these lights
+alone, darkens them and reads back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from typing import BinaryIO, Literal
+
+from pydantic import ValidationError
+
+from smartscope.errors import DeviceError, Refused, SmartscopeError
+from smartscope.plugins import build, find
+from smartscope.ports import Lights, LightsSetup
+from smartscope.safety.controller_process import ControllerProcess
+from smartscope.safety.messages import (
+    Alive,
+    Close,
+    Dark,
+    Darkened,
+    Done,
+    Failed,
+    Message,
+    ReadBack,
+    Ready,
+    Rehearse,
+    Release,
+    Renew,
+    SetPower,
+    Start,
+    TakenOver,
+    TakeOver,
+    orders,
+)
+
+TAKE_OVER_LEASES = 10
+"""Ending the controller ends the run: a shorter silence is left to the watchdog inside it."""
+ALIVE_EVERY_NS = 100_000_000
+LOOK_EVERY_S = 0.1
+RETRY_S = 0.02
+PORT_PATIENCE_S = 5.0
+
+
+class Gone(Message):
+    """The guard's own order: nobody is left to give orders."""
+
+    why: str
+    controller_died: bool
+
+
+def open_lights_of(setup: LightsSetup, owner: Literal["supervisor", "controller"]) -> Lights | None:
+    """Build the lights plug-in for the lights of one owner; None where it has none.
+
+    Raises:
+        PluginError: not found, or the constructor's own error.
+    """
+    lights = tuple(light for light in setup.lights if light.owner == owner)
+    if not lights:
+        return None
+    plug_in: Lights = build("lights", setup.microscope.driver, {}, replace(setup, lights=lights))
+    return plug_in
+
+
+class Supervisor:
+    """Ear, hand and guard around one lights plug-in."""
+
+    def __init__(self, start: Start, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        self._start, self._incoming, self._outgoing = start, incoming, outgoing
+        self._controller = ControllerProcess(start.controller_pid)
+        self._writing = threading.Lock()
+        self._for_guard: SimpleQueue[Dark | Rehearse | TakeOver | Close | Gone] = SimpleQueue()
+        self._for_hand: SimpleQueue[SetPower | ReadBack] = SimpleQueue()
+        self._lease_ns = round(start.lease_ms * 1e6)
+        self._renewed_ns = 0
+        self._alive_ns = 0
+        self._may_be_lit: set[str] = set()
+        self._controller_lit = False
+        self._latched = False
+        self._darkenings = 0
+        self._lights = open_lights_of(start.setup, "supervisor")
+        find("lights", start.setup.microscope.driver)  # imported now, so that a take-over is quick
+
+    def end(self, why: str) -> None:
+        """Darken and end; safe in a signal handler."""
+        self._for_guard.put(Gone(why=why, controller_died=False))
+
+    def serve(self) -> None:
+        """Guard the lights until the controller closes or dies, or a signal comes."""
+        powers_mw = self._lights_dark()
+        self._say(Ready(powers_mw=powers_mw))
+        for work in (self._listen, self._act):
+            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+        going = True
+        while going:
+            try:
+                order = self._for_guard.get(timeout=self._patience_s())
+            except Empty:
+                self._look()
+            else:
+                going = self._obey(order)
+
+    # ---- ear
+
+    def _listen(self) -> None:
+        for line in self._incoming:
+            try:
+                self._hear(line)
+            except ValidationError as error:
+                self._for_guard.put(Gone(why=f"an order that makes no sense: {error}", controller_died=False))
+        self._for_guard.put(Gone(why="the controller is gone", controller_died=True))
+
+    def _hear(self, line: bytes) -> None:
+        match orders.validate_json(line):
+            case Renew() as order:
+                self._controller_lit = order.controller_lit
+                self._renew(order.t_ns)
+            case SetPower() as order:
+                self._renew(order.t_ns)
+                self._for_hand.put(order)
+            case ReadBack() as order:
+                self._for_hand.put(order)
+            case Release():
+                self._latched = False
+            case Dark() as order:
+                self._latched = self._latched or order.latch
+                self._for_guard.put(order)
+            case order:
+                self._for_guard.put(order)
+
+    def _renew(self, t_ns: int) -> None:
+        """The sender's time counts: a renewal that lay in the pipe for long is worth little."""
+        self._renewed_ns = max(self._renewed_ns, min(t_ns, time.perf_counter_ns()))
+
+    # ---- hand
+
+    def _act(self) -> None:
+        while True:
+            order = self._for_hand.get()
+            try:
+                if isinstance(order, SetPower):
+                    powers_mw = {order.light: self._set(order)}
+                else:
+                    powers_mw = dict(self._lights.read_back()) if self._lights else {}
+                self._say(Done(id=order.id, powers_mw=powers_mw))
+            except Exception as error:  # whatever a plug-in raises goes to the controller
+                self._say(Failed(id=order.id, what=_text(error), refused=isinstance(error, Refused)))
+
+    def _set(self, order: SetPower) -> float:
+        light, power_mw = order.light, order.power_mw
+        if self._lights is None:
+            raise DeviceError(f"light {light!r} is not the supervisor's")
+        if power_mw == 0:
+            return self._lights.set_power(light, 0.0)
+        if power_mw > self._start.max_power_mw.get(light, 0.0) * (1 + 1e-9):
+            highest = f"{self._start.max_power_mw.get(light, 0.0):g} mW"
+            raise Refused(f"{power_mw:g} mW", where=f"supervisor, {light}", allowed=highest)
+        if self._latched:
+            raise Refused("lights are held dark", where=f"supervisor, {light}", remedy="release them first")
+        if self._lease_lapsed(1):
+            raise Refused("the set-point came later than a lease", where=f"supervisor, {light}")
+        darkenings = self._darkenings
+        self._may_be_lit.add(light)  # before the call: it may light and then block
+        confirmed_mw = self._lights.set_power(light, power_mw)
+        if self._darkenings != darkenings:
+            self._may_be_lit.add(light)
+            self._lights_dark()
+            raise DeviceError("the lights were darkened while this set-point was on its way", where=light)
+        return confirmed_mw
+
+    # ---- guard
+
+    def _patience_s(self) -> float:
+        """Until the lease lapses at the earliest."""
+        if not (self._may_be_lit or self._controller_lit):
+            return LOOK_EVERY_S
+        left_s = (self._renewed_ns + self._lease_ns - time.perf_counter_ns()) * 1e-9
+        return min(LOOK_EVERY_S, max(left_s, 0.0005) if left_s > 0 else RETRY_S)
+
+    def _look(self) -> None:
+        now_ns = time.perf_counter_ns()
+        if self._may_be_lit and self._lease_lapsed(1):
+            self._darken("the lease was not renewed")
+        if self._controller_lit and self._lease_lapsed(TAKE_OVER_LEASES):
+            self._take_over(f"the controller was silent for {TAKE_OVER_LEASES} leases with light on", end_controller=True)
+        if now_ns - self._alive_ns > ALIVE_EVERY_NS:
+            self._alive_ns = now_ns
+            self._say(Alive())
+
+    def _lease_lapsed(self, leases: int) -> bool:
+        return time.perf_counter_ns() > self._renewed_ns + leases * self._lease_ns
+
+    def _obey(self, order: Dark | Rehearse | TakeOver | Close | Gone) -> bool:
+        """Carry out an order to the guard; whether to go on."""
+        match order:
+            case Dark():
+                with self._reporting(order.id):
+                    self._say(Done(id=order.id, powers_mw=self._lights_dark()))
+            case Rehearse():
+                self._renewed_ns = order.t_ns
+                self._may_be_lit = {"rehearsal"} if self._lights else set()
+            case TakeOver():
+                self._take_over(order.why, end_controller=order.end_controller)
+            case Close():
+                self._close()
+                return False
+            case Gone():
+                self._darken(order.why)
+                if order.controller_died:
+                    self._take_over(order.why, end_controller=True)
+                self._close()
+                return False
+        return True
+
+    def _darken(self, why: str) -> None:
+        """Lights off of our own accord; what fails is tried again at the next look."""
+        with self._reporting(0):
+            powers_mw = self._lights_dark()
+            self._say(Darkened(why=why, t_ns=time.perf_counter_ns(), powers_mw=powers_mw))
+
+    def _lights_dark(self) -> dict[str, float]:
+        """Darken the supervisor's lights; the powers then read back.
+
+        Raises:
+            DeviceError: a light still gives power, beside what the plug-in raises.
+        """
+        self._darkenings += 1
+        if self._lights is None:
+            return {}
+        self._lights.dark()
+        powers_mw = dict(self._lights.read_back())
+        self._may_be_lit = {light for light, power_mw in powers_mw.items() if power_mw > 0}
+        if self._may_be_lit:
+            raise DeviceError(f"still lit after being switched off: {powers_mw}", where="supervisor")
+        return powers_mw
+
+    def _take_over(self, why: str, *, end_controller: bool) -> None:
+        """Darken the lights that the controller owns, ending it first."""
+        self._controller_lit = False
+        if all(light.owner == "supervisor" for light in self._start.setup.lights):
+            return
+        began_ns = time.perf_counter_ns()
+        if end_controller:
+            self._controller.end()
+            self._controller.wait(PORT_PATIENCE_S)
+        with self._reporting(0):
+            powers_mw = self._safe_off()
+            took_ms = (time.perf_counter_ns() - began_ns) / 1e6
+            self._say(TakenOver(took_ms=took_ms, powers_mw=powers_mw))
+            if end_controller:
+                _tell(f"{why}: took its lights over in {took_ms:.0f} ms, read back {powers_mw} mW")
+
+    def _safe_off(self) -> dict[str, float]:
+        """Open the controller's lights, as soon as their port is free, and darken them."""
+        deadline = time.monotonic() + PORT_PATIENCE_S
+        while True:
+            try:
+                lights = open_lights_of(self._start.setup, "controller")
+                break
+            except Exception:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
+        assert lights is not None
+        lights.dark()
+        powers_mw = dict(lights.read_back())
+        lights.close()
+        return powers_mw
+
+    def _close(self) -> None:
+        if self._lights is not None:
+            with self._reporting(0):
+                self._lights_dark()
+                self._lights.close()
+
+    @contextlib.contextmanager
+    def _reporting(self, order_id: int) -> contextlib.Iterator[None]:
+        """Turn whatever a plug-in raises into a report, so that the guard goes on."""
+        try:
+            yield
+        except Exception as error:
+            self._say(Failed(id=order_id, what=_text(error)))
+            _tell(_text(error))
+
+    def _say(self, report: Message) -> None:
+        with self._writing, contextlib.suppress(OSError, ValueError):  # a dead controller does not listen
+            self._outgoing.write(report.line())
+            self._outgoing.flush()
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, SmartscopeError) else f"{type(error).__name__}: {error}"
+
+
+def _tell(text: str) -> None:
+    """To the user's terminal, if it still exists."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"smartscope supervisor: {text}", file=sys.stderr, flush=True)

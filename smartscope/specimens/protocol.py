@@ -1,0 +1,121 @@
+"""Only this file knows what a simulated specimen must offer, and how places of the sample lie on the sensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from smartscope.frame import Roi
+
+Points = npt.NDArray[np.float64]
+"""(N, 2): x and y."""
+PlaceDose = Callable[[Points], npt.NDArray[np.float64]]
+"""Dose in J/cm2 at each of N places of the sample, um in the stage's coordinates."""
+
+STEP_S = 0.01
+"""All motion and bleaching is integrated on this fixed grid of time, whenever frames are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the sample is imaged at one moment."""
+
+    stage_um: tuple[float, float]
+    """Stage position; the sample point of the same coordinates lies at the sensor's centre."""
+    defocus_um: float
+    """Height of the focal plane above the specimen's own plane."""
+    affine_um_per_px: tuple[tuple[float, float], tuple[float, float]]
+    """Stage displacement that brings a point back that lies (dx, dy) pixels off the sensor's centre."""
+    sensor_shape: tuple[int, int]
+    """(H, W), pixels."""
+    roi: Roi
+    sigma_um: float
+    """Standard deviation of the PSF in focus."""
+    depth_um: float
+    """Defocus that widens it by sqrt(2)."""
+    detected_fraction: float
+    """Photo-electrons per photon emitted by the sample."""
+    lit_radius_um: float = math.inf
+    """Everything farther from the optical axis is dark."""
+
+    @property
+    def pixel_um(self) -> float:
+        """Edge of a pixel in the sample."""
+        (a, b), (c, d) = self.affine_um_per_px
+        return float(np.sqrt(abs(a * d - b * c)))
+
+    def centre_px(self) -> tuple[float, float]:
+        """(x, y) of the optical axis in the ROI; the centre of its top-left pixel is (0, 0)."""
+        height, width = self.sensor_shape
+        return (width - 1) / 2 - self.roi.x, (height - 1) / 2 - self.roi.y
+
+    def to_pixels(self, places_um: Points) -> Points:
+        """ROI pixels (N, 2) of sample places (N, 2)."""
+        inverse = np.linalg.inv(np.asarray(self.affine_um_per_px))
+        return (places_um - np.asarray(self.stage_um)) @ inverse.T + np.asarray(self.centre_px())
+
+    def box(self, place_um: npt.NDArray[np.float64], half_um: float) -> tuple[int, int, int, int]:
+        """ROI pixels (left, top, right, bottom; end exclusive) around a square of the sample; may be empty."""
+        corners = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)]) * half_um
+        pixels = self.to_pixels(place_um + corners)
+        left, top = np.maximum(np.floor(pixels.min(axis=0)).astype(int), 0)
+        right, bottom = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + 1, (self.roi.width, self.roi.height))
+        return int(left), int(top), int(right), int(bottom)
+
+    def lit(self, places_um: Points, margin_um: npt.NDArray[np.float64] | float) -> npt.NDArray[np.bool_]:
+        """Which places (N, 2), with a margin, the light reaches."""
+        distance = np.hypot(places_um[:, 0] - self.stage_um[0], places_um[:, 1] - self.stage_um[1])
+        return np.asarray(distance < self.lit_radius_um + margin_um)
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """What is really there at one moment; places in um, in the stage's coordinates."""
+
+    t_s: float
+    cells_um: Points
+    """(N, 2) centres."""
+    radii_um: npt.NDArray[np.float64]
+    """(N,) mean radius of each outline."""
+    cells_remaining: npt.NDArray[np.float64]
+    """(N,) fraction of the fluorophores not yet bleached."""
+    spots_um: Points
+    """(M, 2) vesicles or beads."""
+    spots_z_um: npt.NDArray[np.float64]
+    """(M,) height above the specimen's plane."""
+    spots_cell: npt.NDArray[np.int64]
+    """(M,) index of the cell that a vesicle belongs to; -1: none."""
+    spots_remaining: npt.NDArray[np.float64]
+    """(M,) fraction of the fluorophores not yet bleached."""
+
+
+class Specimen(Protocol):
+    """Something alive or not, driven by its seed, by time and by light."""
+
+    @property
+    def t_s(self) -> float:
+        """Time it has been advanced to."""
+
+    def advance(self, t_s: float) -> None:
+        """Move on to ``t_s``; what happens depends on the seed and the fixed grid alone, not on the calls.
+
+        Raises InputError when asked to go back.
+        """
+
+    def expose(self, wavelength_nm: float, dose_at: PlaceDose) -> None:
+        """Bleach by a dose delivered about now."""
+
+    def render(self, expected: npt.NDArray[np.float32], view: View, doses: Mapping[float, float]) -> None:
+        """Add the photo-electrons expected in each pixel to ``expected`` (H, W).
+
+        ``doses``: wavelength (nm) to J/cm2 of the exposure where the illumination is full; the caller multiplies by
+        the relative illumination of each pixel.
+        """
+
+    def ground_truth(self) -> GroundTruth:
+        """What is really there now."""

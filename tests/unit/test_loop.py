@@ -1,0 +1,215 @@
+"""The loop: start, decide, carry out, account, darken, end; in virtual time on a fake microscope."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from fakes import ScriptedModel, ScriptedPolicy, VirtualRig, small_roi
+
+from smartscope.command import Command, MoveStage, Request, SetExposure, SetLight, SetRoi
+from smartscope.decider import RankedPolicy
+from smartscope.errors import DeviceTimeout, RecorderError, StageFailed
+from smartscope.frame import Certainty, Frame
+from smartscope.pipeline import Stage
+from smartscope.ports import Choice, Context
+from smartscope.result import Result
+
+
+def always(command: Command, name: str = "p", priority: int = 0) -> RankedPolicy:
+    return RankedPolicy(name, ScriptedPolicy(lambda context: Choice([Request(command, "because")])), priority)
+
+
+def test_a_run_starts_through_the_gate_counts_its_frames_and_ends_dark() -> None:
+    rig = VirtualRig(start={"exposure_ms": 5.0, "lights_mw": {"laser": 99.0}, "x_um": 3.0, "z_um": 1.0})
+    rig.go()
+    assert rig.grabber.statistics().received == 20
+    assert rig.microscope.applied[:3] == [MoveStage(3.0, 0.0), rig.microscope.applied[1], SetExposure(5.0)]
+    assert rig.granted("start")[-1] == SetLight("laser", 10.0)
+    assert rig.diary.decisions[3].clipped_by == "limits.lights.laser.max_power_mw"
+    assert rig.microscope.settings().lights_mw == {"laser": 0.0}
+    assert [data["state"] for kind, data in rig.diary.events if kind == "state"] == ["running", "ended"]
+
+
+def test_granted_commands_reach_the_hardware_and_the_next_frame() -> None:
+    rig = VirtualRig([always(SetExposure(7.0))])
+    rig.go()
+    assert rig.microscope.now.exposure_ms == 7.0
+    effects = [data for kind, data in rig.diary.events if kind == "effect"]
+    assert effects[0]["setting"] == "exposure_ms"
+    assert effects[0]["frame"] == 1
+    assert rig.loop.delay().median_ms > 0
+
+
+def test_higher_priority_owns_a_setting_and_the_other_is_told() -> None:
+    rig = VirtualRig([always(SetExposure(7.0), "low", 1), always(SetExposure(9.0), "high", 2)])
+    rig.go()
+    assert rig.microscope.now.exposure_ms == 9.0
+    refused = [decision for decision in rig.diary.decisions if decision.policy == "low"]
+    assert {decision.clipped_by for decision in refused} == {"priority"}
+    assert all(decision.granted is None for decision in refused)
+
+
+def test_shadow_decides_but_does_not_act() -> None:
+    rig = VirtualRig([always(SetExposure(7.0))], arm="shadow")
+    rig.go()
+    assert rig.microscope.now.exposure_ms == 5.0
+    shadowed = [decision for decision in rig.diary.decisions if decision.policy == "p"]
+    assert all(decision.shadow and decision.granted == SetExposure(7.0) for decision in shadowed)
+    assert not any(decision.shadow for decision in rig.diary.decisions if decision.policy == "start")
+
+
+def test_a_mixed_frame_drives_no_policy() -> None:
+    def mixing(frames: Sequence[Frame], so_far: Result) -> Result:
+        return so_far
+
+    rig = VirtualRig([always(SetExposure(7.0))], [Stage("m", ScriptedModel(mixing), 50)])
+    take = rig.microscope.next_frame
+
+    def next_frame(timeout_s: float) -> Frame | None:
+        frame = take(timeout_s)
+        return frame and replace(frame, certainty={"light:laser": Certainty.MIXED})
+
+    rig.microscope.next_frame = next_frame  # type: ignore[method-assign]
+    rig.go()
+    assert rig.loop.decided == 0
+    assert rig.loop.skipped_mixed > 0
+    assert rig.granted("p") == []
+
+
+def test_roi_restarts_the_camera_in_a_new_epoch() -> None:
+    def once(context: Context) -> Choice:
+        return Choice([Request(SetRoi(small_roi()), "zoom")] if context.state is None else [], True)
+
+    rig = VirtualRig([RankedPolicy("zoom", ScriptedPolicy(once))])
+    rig.go()
+    assert rig.microscope.now.roi == small_roi()
+    assert {frame.epoch for frame in rig.diary.frames} == {0, 1}
+    assert rig.grabber.statistics().lost == 0
+
+
+@pytest.mark.parametrize("on_fault", ["dark", "plan"])
+def test_a_policy_that_raises(on_fault: str) -> None:
+    def sick(context: Context) -> Choice:
+        raise KeyError("tracks")
+
+    rig = VirtualRig(
+        [RankedPolicy("sick", ScriptedPolicy(sick)), always(SetExposure(7.0))], safety={"on_fault": on_fault}
+    )
+    if on_fault == "dark":
+        with pytest.raises(StageFailed, match="policy sick: raised KeyError"):
+            rig.go()
+        assert rig.grabber.statistics().received < 20
+    else:
+        rig.go()
+        assert "alarm" in rig.diary.kinds()
+        assert rig.microscope.now.exposure_ms == 7.0
+    assert rig.microscope.settings().lights_mw == {"laser": 0.0}
+
+
+@pytest.mark.parametrize("nonsense", [None, Choice(["x"]), [Request(SetExposure(1.0), "list")]])  # type: ignore[list-item]
+def test_a_policy_that_returns_nonsense(nonsense: object) -> None:
+    rig = VirtualRig([RankedPolicy("odd", ScriptedPolicy(lambda context: nonsense))])
+    with pytest.raises(StageFailed, match="instead of a Choice"):
+        rig.go()
+
+
+@pytest.mark.parametrize("on_fault", ["dark", "plan"])
+def test_a_model_that_raises(on_fault: str) -> None:
+    def sick(frames: Sequence[Frame], so_far: Result) -> Result:
+        raise RuntimeError("weights")
+
+    rig = VirtualRig([], [Stage("sick", ScriptedModel(sick), 50)], safety={"on_fault": on_fault})
+    if on_fault == "dark":
+        with pytest.raises(StageFailed, match="model sick"):
+            rig.go()
+    else:
+        rig.go()
+        assert rig.grabber.statistics().received == 20
+    assert rig.microscope.settings().lights_mw == {"laser": 0.0}
+
+
+def test_a_dead_camera_ends_the_run_dark() -> None:
+    rig = VirtualRig()
+    rig.microscope.silent_from = 3
+    with pytest.raises(DeviceTimeout):
+        rig.go()
+    assert rig.microscope.settings().lights_mw == {"laser": 0.0}
+
+
+def test_a_fault_of_another_thread_darkens_at_once_and_ends_the_run() -> None:
+    rig = VirtualRig()
+    rig.loop.fail(ValueError("grabber"))
+    assert rig.microscope.darkened == 1
+    with pytest.raises(ValueError, match="grabber"):
+        rig.go()
+
+
+def test_a_record_that_cannot_be_kept_ends_the_run() -> None:
+    rig = VirtualRig()
+    rig.diary.fault = RecorderError("disk full")  # type: ignore[assignment]
+    with pytest.raises(RecorderError):
+        rig.go()
+
+
+def test_the_dose_is_never_overspent_and_the_light_goes_off_in_time() -> None:
+    # 2 mW, transmission 0.5, a disc of 80 um: 19.9 W/cm2; 20 J/cm2 last one second
+    rig = VirtualRig(budget_j_per_cm2=20.0, frames=400)
+    rig.go()
+    spent = rig.ledger.state(rig.clock.now_ns()).spent_j_per_cm2
+    assert 0.8 * 20 < spent <= 20
+    cut = [decision for decision in rig.diary.decisions if decision.policy == "safety"]
+    assert cut[0].granted == SetLight("laser", 0.0)
+    assert cut[0].clipped_by == "dose"
+    assert "alarm" in rig.diary.kinds()
+
+
+def test_pause_darkens_resume_relights_stop_stops() -> None:
+    rig = VirtualRig(frames=100)
+    seen: list[float] = []
+
+    def script(context: Context) -> Choice:
+        count = (context.state or 0) + 1
+        if count == 10:
+            rig.loop.ask("pause")
+            rig.loop.ask("resume")
+        if count == 20:
+            rig.loop.ask("stop", why="enough")
+        seen.append(context.settings.lights_mw["laser"])
+        return Choice((), count)
+
+    rig.decider.policies = (RankedPolicy("script", ScriptedPolicy(script)),)
+    rig.go()
+    assert rig.loop.stop_asked == "enough"
+    assert SetLight("laser", 0.0) in rig.granted("safety")
+    assert rig.granted("operator") == [SetLight("laser", 2.0)]
+    assert seen[-1] == 2.0
+    assert rig.grabber.statistics().received < 100
+
+
+def test_laser_off_holds_until_resumed_whatever_a_policy_wants() -> None:
+    rig = VirtualRig([always(SetLight("laser", 5.0))])
+    rig.loop.ask("laser_off")
+    rig.go()
+    assert rig.loop.state == "ended"
+    lit = [command for command in rig.microscope.applied if isinstance(command, SetLight) and command.power_mw > 0]
+    assert lit == [SetLight("laser", 2.0)]
+
+
+def test_limits_can_only_be_tightened() -> None:
+    rig = VirtualRig(frames=10)
+    tighter = rig.config.limits.model_copy(
+        update={"lights": {"laser": rig.config.limits.lights["laser"].model_copy(update={"max_power_mw": 1.0})}}
+    )
+    rig.loop.ask("set_limits", limits=tighter)
+    rig.loop.ask("set_limits", limits=rig.config.limits)
+    rig.go()
+    assert "limits" in rig.diary.kinds()
+    assert any("loosen" in str(data) or "above" in str(data) for kind, data in rig.diary.events if kind == "alarm")
+    assert rig.granted("safety") == [SetLight("laser", 1.0)]
+
+
+def test_relight_sends_the_last_power_again() -> None:
+    rig = VirtualRig(frames=10)
+    rig.loop.ask("relight", why="lease renewed")
+    rig.go()
+    assert rig.granted("operator") == []
