@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 
 
 class LiveClock:
@@ -20,21 +22,35 @@ class LiveClock:
 
 
 class VirtualClock:
-    """Time that stands still until the event heap moves it; sleeping is a mistake on it."""
+    """Time that stands still until the event heap moves it."""
 
     virtual = True
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns
+        self._guests: dict[int, Callable[[int], None]] = {}
 
     def now_ns(self) -> int:
         """Nanoseconds since the run began."""
         return self._now_ns
 
     def sleep(self, seconds: float) -> None:
-        """Move time on, for code that waits for a device in a run where one participant runs at a time."""
-        self.advance_to(self._now_ns + round(max(0.0, seconds) * 1e9))
+        """A guest (see ``guests.py``) gives way until then; without a heap, time just moves on."""
+        wake_ns = self._now_ns + round(max(0.0, seconds) * 1e9)
+        give_way = self._guests.get(threading.get_ident())
+        if give_way is not None:
+            give_way(wake_ns)
+        else:
+            self.advance_to(wake_ns)
 
     def advance_to(self, t_ns: int) -> None:
         """Move time forward to ``t_ns``; never backward."""
         self._now_ns = max(self._now_ns, t_ns)
+
+    def welcome(self, give_way: Callable[[int], None]) -> None:
+        """The calling thread is a guest from now on: its sleeps call ``give_way`` with the time to wake at."""
+        self._guests[threading.get_ident()] = give_way
+
+    def farewell(self) -> None:
+        """The calling thread is no guest any more."""
+        self._guests.pop(threading.get_ident(), None)

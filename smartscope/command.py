@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smartscope.frame import Certainty, Roi
+
+if TYPE_CHECKING:
+    import useq
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,20 @@ class SetPreset:
         return f"preset:{self.group}"
 
 
-Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi | RunAutofocus | SetPreset
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Run a planned part (useq events) with the camera to itself; checked whole, its dose reserved first."""
+
+    name: str
+    events: tuple[useq.MDAEvent, ...]
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "plan"
+
+
+Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi | RunAutofocus | SetPreset | RunPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ class SafetyConfig(Section):
     """The supervisor darkens a light whose set-point was not renewed for so long."""
     heartbeat_ms: Annotated[float, Field(ge=10, le=5000)] = 40.0
     """A controller thread silent for longer counts as stuck: dark."""
+    device_call_ms: Annotated[float, Field(ge=100)] = 5000.0
+    """A stage, focus, filter or camera restart under way for longer counts as stuck: the run ends in the dark."""
     max_lapses_per_minute: Annotated[int, Field(ge=0)] = 30
     """More lease lapses than this end the run."""
     on_fault: Literal["dark", "plan"] = "dark"

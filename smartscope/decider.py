@@ -56,11 +56,24 @@ class Decider:
         self._silenced: set[str] = set()
         self.granted: dict[str, Command] = {}
         """By setting key, the command last granted."""
+        self._busy: set[str] = set()
 
     @property
     def virtual_ns(self) -> int:
         """How long one round takes in virtual time."""
         return round(sum(ranked.virtual_ms for ranked in self.policies) * 1e6)
+
+    def begin_errand(self, setting: str) -> None:
+        """The last command for this setting is on its way; others wait. A plan on its way stops all live commands."""
+        self._busy.add(setting)
+        if setting == "plan":
+            self._gate.begin_plan("plan")
+
+    def end_errand(self, setting: str) -> None:
+        """The command has arrived."""
+        self._busy.discard(setting)
+        if setting == "plan":
+            self._gate.end_plan()
 
     def silence(self, name: str) -> None:
         """Take a policy's say away."""
@@ -84,6 +97,8 @@ class Decider:
                 owner = owners.setdefault(setting, ranked.name)
                 if owner != ranked.name:
                     verdict = Verdict(None, "priority", f"{setting} belongs to {owner} (higher priority)")
+                elif setting in self._busy:
+                    verdict = Verdict(None, "busy", f"the last command for {setting} is still on its way")
                 else:
                     verdict = self._remember(self._gate.judge(request, moment.settings, moment.t_ns))
                 rulings.append(Ruling(ranked.name, request, verdict))

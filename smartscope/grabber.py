@@ -123,6 +123,10 @@ class Grabber:
                 remedy="check cable, trigger mode and exposure; raise frame_timeout_s for a triggered camera",
             )
 
+    def now_ns(self) -> int:
+        """Time on the run's clock."""
+        return self._clock.now_ns()
+
     def statistics(self) -> GrabberStatistics:
         """Counts so far."""
         return GrabberStatistics(self._received, self._lost, self._epoch + 1)

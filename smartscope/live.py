@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import Enum
 
-from smartscope.command import Applied, Command
-from smartscope.errors import DeviceTimeout, StageFailed
+from smartscope.command import Applied, Command, RunPlan, SetExposure, SetLight
+from smartscope.errors import SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
@@ -20,13 +21,34 @@ SLICE_S = 0.005
 """How long a thread waits at most before it shows that it is alive."""
 SWITCH_INTERVAL_S = 0.0005
 """Threads that compute in Python give way so often (the default, 5 ms, is half a frame)."""
-RESTART_TIMEOUT_S = 10.0
 Beat = Callable[[str], None]
 
 
-def needs_restart(command: Command, capabilities: Capabilities) -> bool:
-    """Whether the camera must stop for this command."""
-    return command.setting in ("roi", "exposure_ms") and command.setting not in capabilities.live_settings
+class Kind(Enum):
+    """What a command takes."""
+
+    QUICK = "acts at once"
+    CAMERA = "the camera must stand still, so the grabber carries it out"
+    MOVING = "takes its time, and nobody waits for it"
+
+
+def kind_of(command: Command, capabilities: Capabilities) -> Kind:
+    """What this command takes on this microscope."""
+    if isinstance(command, RunPlan) or (
+        command.setting in ("roi", "exposure_ms") and command.setting not in capabilities.live_settings
+    ):
+        return Kind.CAMERA
+    return Kind.QUICK if isinstance(command, (SetLight, SetExposure)) else Kind.MOVING
+
+
+def carry_out(microscope: Microscope, grabber: Grabber, command: Command) -> Applied:
+    """Apply a command; a plan's frames go the way of all frames."""
+    if not isinstance(command, RunPlan):
+        return microscope.apply(command)
+    t_called_ns = grabber.now_ns()
+    for frame in microscope.run_plan(command.events):
+        grabber.receive(frame)
+    return Applied(command, command, t_called_ns, grabber.now_ns())
 
 
 class LiveRun:
@@ -44,29 +66,22 @@ class LiveRun:
         self._beat = beat
         self._capabilities = microscope.capabilities()
         self._results: NewestWins[Result] = NewestWins()
+        self._movers = ThreadPoolExecutor(1, "mover")
         self._stop = threading.Event()
 
-    def carry_out(self, command: Command) -> Applied:
-        """Apply a command from the loop's thread; the camera's own go through the grabber, who owns it.
-
-        Raises:
-            DeviceError: the hardware did not confirm it.
-        """
-        if not needs_restart(command, self._capabilities):
-            return self._microscope.apply(command)
-        future = self._grabber.borrow(lambda: self._microscope.apply(command))
-        for _ in range(round(RESTART_TIMEOUT_S / SLICE_S)):
-            self._beat("loop")
-            try:
-                applied: Applied = future.result(SLICE_S)
-            except FutureTimeout:
-                continue
-            return applied
-        raise DeviceTimeout(
-            f"the camera did not restart within {RESTART_TIMEOUT_S:g} s for {command.setting}",
-            where="camera",
-            remedy="shorten the exposure, or check the camera",
-        )
+    def send(self, command: Command) -> Future[Applied]:
+        """Begin a command from the loop's thread, which never waits for a moving device or a restarting camera."""
+        kind = kind_of(command, self._capabilities)
+        if kind is Kind.CAMERA:
+            return self._grabber.borrow(lambda: carry_out(self._microscope, self._grabber, command))
+        if kind is Kind.MOVING:
+            return self._movers.submit(self._microscope.apply, command)
+        future: Future[Applied] = Future()
+        try:
+            future.set_result(self._microscope.apply(command))
+        except SmartscopeError as error:
+            future.set_exception(error)
+        return future
 
     def run(self, loop: Loop) -> None:
         """Until the loop is asked to stop; raises what any thread raised, with the light already off."""
@@ -90,6 +105,7 @@ class LiveRun:
             for thread in threads:
                 if thread.ident is not None:
                     thread.join(timeout=2.0)
+            self._movers.shutdown(wait=False, cancel_futures=True)
             sys.setswitchinterval(interval_s)
 
     def _decide(self, loop: Loop) -> None:

@@ -46,6 +46,16 @@ def load(
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX):
             _set(tree, name.removeprefix(ENVIRONMENT_PREFIX).split("__"), value, f"environment variable {name}")
+    override(tree, overrides)
+    return validate(tree, str(path))
+
+
+def override(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Put each ``key.path=value`` into the tree.
+
+    Raises:
+        ConfigurationError: an override that is none, or that points beside a list.
+    """
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or not key:
@@ -54,7 +64,6 @@ def load(
             )
             raise ConfigurationError("--set", [problem])
         _set(tree, key.split("."), value, f"--set {item}")
-    return validate(tree, str(path))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider, Ruling
 from smartscope.decision import Decision
 from smartscope.diary import Diary
-from smartscope.errors import Refused, StageFailed
+from smartscope.errors import DeviceTimeout, Refused, StageFailed
 from smartscope.frame import Frame, Roi
 from smartscope.grabber import Grabber
 from smartscope.moment import Moment
@@ -28,7 +30,7 @@ from smartscope.safety.gate import SafetyGate
 
 HANG_DEADLINES = 10
 """A stage that has not answered after so many of its deadlines (at least a second) hangs."""
-CarryOut = Callable[[Command], Applied]
+Send = Callable[[Command], Future[Applied]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,16 @@ class Effect:
     setting: str
     t_exposure_mid_ns: int
     t_effect_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A granted command on its way to the hardware, with what the diary needs when it is done."""
+
+    ruling: Ruling
+    moment: Moment
+    result: Result | None
+    future: Future[Applied]
 
 
 class Loop:
@@ -53,15 +65,17 @@ class Loop:
         gate: SafetyGate,
         clock: Clock,
         diary: Diary,
-        carry_out: CarryOut,
+        send: Send,
     ) -> None:
         self._config, self._microscope, self._grabber, self._pipeline = config, microscope, grabber, pipeline
         self._decider, self._gate, self._ledger, self._clock, self._diary = decider, gate, gate.ledger, clock, diary
-        self._carry_out = carry_out
+        self._send = send
+        self._on_their_way: dict[str, Errand] = {}
         self._began_ns = clock.now_ns()
         self._delays_ms: deque[float] = deque(maxlen=200)
         self._effects: deque[Effect] = deque()
         self._wishes: queue.SimpleQueue[tuple[str, Mapping[str, Any]]] = queue.SimpleQueue()
+        self._steps = itertools.count()
         self._fault_lock = threading.Lock()
         self._lit_before: Mapping[str, float] = {}
         self.fault: BaseException | None = None
@@ -116,10 +130,10 @@ class Loop:
         if low_ms < high_ms:
             first.append(SetExposure(start.exposure_ms))
         for command in first:
-            self._demand("start", Request(command, "first setting"), self._microscope.apply)
+            self._demand("start", Request(command, "first setting"), self._at_once)
         self._grabber.open_epoch()
         for light, power_mw in start.lights_mw.items():
-            self._demand("start", Request(SetLight(light, power_mw), "first setting"), self._carry_out)
+            self._demand("start", Request(SetLight(light, power_mw), "first setting"), self._send)
         self._enter("running")
 
     def end(self) -> None:
@@ -146,10 +160,10 @@ class Loop:
             self.skipped_mixed += 1
         elif self.state == "running":
             rulings = self._decide(result, moment)
-        self._diary.result(result, moment.to_row() if self.state == "running" else None)
+        context = {"step": next(self._steps), **moment.to_row()} if self.state == "running" else None
+        self._diary.result(result, context)
         for ruling in rulings:
-            granted = ruling.verdict.granted
-            self._write(ruling, moment, result, None if granted is None else self._carry_out(granted))
+            self._execute(ruling, moment, result, self._send)
 
     def _decide(self, result: Result, moment: Moment) -> list[Ruling]:
         self.decided += 1
@@ -167,16 +181,55 @@ class Loop:
             self._decider.silence(error.where.removeprefix("policy "))
         self._diary.event("alarm", what=error.line(), then="lost its say; settings stay as they are")
 
-    def _demand(self, who: str, request: Request, carry_out: CarryOut, because: str = "") -> None:
+    def _demand(self, who: str, request: Request, send: Send, because: str = "") -> None:
         """Judge and carry out what no policy asked for, in shadow too; recorded so that replay can ask it again."""
         moment = self._moment()
         asked = command_to_row(request.command)
-        self._diary.event("demand", moment.t_ns, who=who, asked=asked, why=request.why, moment=moment.to_row())
+        self._note("demand", moment.t_ns, who=who, asked=asked, why=request.why, moment=moment.to_row())
         verdict = self._decider.demand(request, moment)
-        applied = carry_out(verdict.granted) if verdict.granted is not None else None
-        self._write(
-            Ruling(who, request, replace(verdict, clipped_by=because or verdict.clipped_by)), moment, None, applied
-        )
+        verdict = replace(verdict, clipped_by=because or verdict.clipped_by)
+        self._execute(Ruling(who, request, verdict), moment, None, send)
+
+    def _execute(self, ruling: Ruling, moment: Moment, result: Result | None, send: Send) -> None:
+        """Send what was granted; what is not done at once is an errand, and its setting is busy until it is."""
+        if ruling.verdict.granted is None:
+            self._write(ruling, moment, result, None)
+            return
+        errand = Errand(ruling, moment, result, send(ruling.verdict.granted))
+        if errand.future.done():
+            self._write(ruling, moment, result, errand.future.result())
+            return
+        setting = ruling.verdict.granted.setting
+        self._on_their_way[setting] = errand
+        self._decider.begin_errand(setting)
+        self._note("under_way", self._clock.now_ns(), setting=setting)
+
+    def _at_once(self, command: Command) -> Future[Applied]:
+        """Before the camera runs, every command may take its time."""
+        future: Future[Applied] = Future()
+        future.set_result(self._microscope.apply(command))
+        return future
+
+    def _see_errands(self) -> None:
+        """Write down the errands that are done; one that takes too long is a stuck device."""
+        for setting, errand in list(self._on_their_way.items()):
+            if errand.future.done():
+                del self._on_their_way[setting]
+                self._decider.end_errand(setting)
+                self._note("settled", self._clock.now_ns(), setting=setting)
+                self._write(errand.ruling, errand.moment, errand.result, errand.future.result())
+            elif setting != "plan":
+                self._check_stuck(setting, errand)
+
+    def _check_stuck(self, setting: str, errand: Errand) -> None:
+        took_ms = (self._clock.now_ns() - errand.moment.t_ns) / 1e6
+        if took_ms > (most_ms := self._config.safety.device_call_ms):
+            raise DeviceTimeout(
+                f"{setting} has been on its way for {took_ms:.0f} ms",
+                where="device",
+                allowed=f"{most_ms:g} ms (safety.device_call_ms)",
+                remedy="check the device; raise the limit for a slow one",
+            )
 
     def _write(self, ruling: Ruling, moment: Moment, result: Result | None, applied: Applied | None) -> None:
         """Account for a ruling: ledger, delay, diary."""
@@ -192,7 +245,7 @@ class Loop:
                 t_ns=moment.t_ns,
                 policy=ruling.policy,
                 asked=ruling.request.command,
-                granted=applied.made_true if applied else ruling.verdict.would_grant,
+                granted=ruling.verdict.would_grant,
                 clipped_by=ruling.verdict.clipped_by,
                 why=_why(ruling),
                 t_exposure_mid_ns=frame.t_mid_ns if frame else 0,
@@ -210,13 +263,17 @@ class Loop:
             rises = command.power_mw > self._ledger.power_mw(command.light)
             t_ns = applied.t_called_ns if rises else applied.t_effect_ns
             self._ledger.set_light(command.light, command.power_mw, t_ns)
-            self._diary.event("light", t_ns, light=command.light, power_mw=command.power_mw)
+            self._note("light", t_ns, light=command.light, power_mw=command.power_mw)
         elif isinstance(command, MoveStage):
             self._move_account(command.x_um, command.y_um, applied.t_effect_ns)
 
     def _move_account(self, x_um: float, y_um: float, t_ns: int) -> None:
         self._ledger.move(x_um, y_um, t_ns)
-        self._diary.event("stage", t_ns, x_um=x_um, y_um=y_um)
+        self._note("stage", t_ns, x_um=x_um, y_um=y_um)
+
+    def _note(self, kind: str, t_ns: int, **data: Any) -> None:
+        """An event that later decisions depend on: numbered, so that replay takes them in the same order."""
+        self._diary.event(kind, t_ns, step=next(self._steps), **data)
 
     # ---------------------------------------------------------------- the rest of the time
 
@@ -231,6 +288,7 @@ class Loop:
         while not self._wishes.empty():
             wish, details = self._wishes.get()
             self._serve(wish, details)
+        self._see_errands()
         if self.fault is not None:
             raise self.fault
         if fault := self._diary.fault:
@@ -251,7 +309,7 @@ class Loop:
             self._enter("dark")
         elif wish == "resume" and self.state in ("paused", "dark"):
             self._gate.release()
-            self._diary.event("release")
+            self._note("release", self._clock.now_ns())
             self._enter("running")
             self._relight(why)
         elif wish == "relight" and self.state == "running":
@@ -265,23 +323,22 @@ class Loop:
         except Refused as error:
             self._diary.event("alarm", what=error.line())
         else:
-            self._diary.event("limits", limits=limits.model_dump(mode="json"))
+            self._note("limits", self._clock.now_ns(), limits=limits.model_dump(mode="json"))
 
     def darken(self, why: str) -> None:
         """All lights off, and the gate grants none until it is released."""
         called_ns = self._clock.now_ns()
         lit = {light: mw for light, mw in self._microscope.settings().lights_mw.items() if mw > 0}
         self._gate.hold_dark(why)
-        self._diary.event("hold_dark", called_ns, why=why)
+        self._note("hold_dark", called_ns, why=why)
         self._microscope.dark()
         self._lit_before = lit or self._lit_before
         for light in lit:
-            off = Request(SetLight(light, 0.0), why)
-            self._demand("safety", off, lambda command: Applied(command, command, called_ns, self._clock.now_ns()))
+            self._demand("safety", Request(SetLight(light, 0.0), why), self._send)
 
     def _relight(self, why: str) -> None:
         for light, power_mw in self._lit_before.items():
-            self._demand("operator", Request(SetLight(light, power_mw), why), self._carry_out)
+            self._demand("operator", Request(SetLight(light, power_mw), why), self._send)
 
     def _check_hang(self) -> None:
         stage, since_ns = self._pipeline.busy_with, self._pipeline.busy_since_ns
@@ -300,7 +357,7 @@ class Loop:
         for verdict in self._gate.overdue(self._clock.now_ns(), lead_ns):
             command = verdict.would_grant
             if isinstance(command, SetLight):
-                self._demand("safety", Request(command, verdict.why), self._carry_out, verdict.clipped_by)
+                self._demand("safety", Request(command, verdict.why), self._send, verdict.clipped_by)
                 self._diary.event("alarm", what=f"{command.light} to {command.power_mw:g} mW: {verdict.why}")
 
     def _check_end(self) -> None:

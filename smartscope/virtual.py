@@ -5,22 +5,24 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Literal
 
 from smartscope.clock import VirtualClock
 from smartscope.command import Applied, Command
 from smartscope.decider import Decider
-from smartscope.errors import StageFailed
+from smartscope.errors import SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
-from smartscope.live import needs_restart
+from smartscope.guests import Guest
+from smartscope.live import Kind, carry_out, kind_of
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
 from smartscope.ports import Microscope
 from smartscope.result import Result
 
-CAMERA, PIPELINE, DECISION, TICK = range(4)
+CAMERA, DEVICE, PIPELINE, DECISION, TICK = range(5)
 """Priority of events that fall on the same nanosecond; then the order in which they were made."""
 TICK_NS = 5_000_000
 Schedule = Literal["live", "every"]
@@ -48,13 +50,34 @@ class VirtualRun:
         self._busy = False
         self._epoch_of_camera_event = 0
 
-    def carry_out(self, command: Command) -> Applied:
-        """Apply a command; a restart of the camera replaces its coming frame."""
-        if not needs_restart(command, self._capabilities):
-            return self._microscope.apply(command)
-        applied: Applied = self._grabber.restart_around(lambda: self._microscope.apply(command))
+    def send(self, command: Command) -> Future[Applied]:
+        """Begin a command: what acts at once is done at once, what takes time lets the others go on meanwhile."""
+        kind = kind_of(command, self._capabilities)
+        if kind is Kind.CAMERA:
+            return self._done(lambda: self._restart_for(command))
+        if kind is Kind.QUICK:
+            return self._done(lambda: self._microscope.apply(command))
+        guest = Guest(self._clock, lambda: self._microscope.apply(command))
+        self._resume(guest)
+        return guest.future
+
+    def _done(self, call: Callable[[], Applied]) -> Future[Applied]:
+        future: Future[Applied] = Future()
+        try:
+            future.set_result(call())
+        except SmartscopeError as error:
+            future.set_exception(error)
+        return future
+
+    def _restart_for(self, command: Command) -> Applied:
+        applied: Applied = self._grabber.restart_around(lambda: carry_out(self._microscope, self._grabber, command))
         self._expect_frame()
         return applied
+
+    def _resume(self, guest: Guest[Applied]) -> None:
+        wake_ns = guest.resume()
+        if wake_ns is not None:
+            self._at(wake_ns, DEVICE, lambda: self._resume(guest))
 
     def run(self, loop: Loop) -> None:
         """Until the loop is asked to stop or the movie has ended; raises what any participant raised, light off."""
@@ -64,11 +87,22 @@ class VirtualRun:
             self._expect_frame()
             self._at(self._clock.now_ns(), TICK, lambda: self._tick(loop))
             while self._heap and not loop.stop_asked:
-                t_ns, _, _, event = heapq.heappop(self._heap)
-                self._clock.advance_to(t_ns)
-                event()
+                self._next_event()
         finally:
             loop.end()
+            self._let_guests_finish()
+
+    def _next_event(self) -> None:
+        t_ns, _, _, event = heapq.heappop(self._heap)
+        self._clock.advance_to(t_ns)
+        event()
+
+    def _let_guests_finish(self) -> None:
+        """Device calls under way end in their own time, so that no thread is left; everything else is over."""
+        self._heap = [item for item in self._heap if item[1] == DEVICE]
+        heapq.heapify(self._heap)
+        while self._heap:
+            self._next_event()
 
     def _at(self, t_ns: int, priority: int, event: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (t_ns, priority, next(self._sequence), event))

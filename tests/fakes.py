@@ -253,7 +253,7 @@ class VirtualRig:
             self.gate,
             self.clock,
             diary,  # type: ignore[arg-type]
-            self.run.carry_out,
+            self.run.send,
         )
 
     def _see(self, frame: Frame) -> None:

@@ -1,4 +1,4 @@
-"""Micro-Manager .cfg files as text: which lines belong to which device, and the part that reaches a few devices alone."""
+"""Micro-Manager .cfg files as text: which lines belong to which device, and what reaches a few devices alone."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ class CoreCamera:
         self._streaming = False
         if self._core.isBufferOverflowed():
             return CameraStopped(
-                f"its ring of {self.ring_frames} frames overflowed; the frames in it were handed out, later ones are lost",
+                f"its ring of {self.ring_frames} frames overflowed; what was in it was handed out, the rest is lost",
                 where=self.label,
                 remedy="raise ring_mb, or free the processor: something held the grabber up",
             )
@@ -292,4 +292,4 @@ class CoreCamera:
 
 def as_uint16(pixels: npt.NDArray[np.generic]) -> Pixels:
     """The same array, or an 8-bit camera's pixels widened."""
-    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16)
+    return pixels.astype(np.uint16, copy=False)

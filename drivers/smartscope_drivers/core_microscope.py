@@ -1,4 +1,4 @@
-"""One microscope behind a Micro-Manager core: the ``Microscope`` port in CMMCore calls, for real and simulated devices alike.
+"""One microscope behind a Micro-Manager core: the ``Microscope`` port in CMMCore calls, real devices or simulated.
 
 The grabber's thread owns the camera (start, stop, next_frame, run_plan), the loop's thread applies commands, and
 ``dark`` may come from any thread at any moment, also while another thread is inside a call.
@@ -212,8 +212,8 @@ class CoreMicroscope:
     def _exposed(self, image: Image) -> tuple[int, int]:
         """Start and end of the exposure: the camera's word, else reckoned back from the arrival in the core.
 
-        The core stamps arrivals in ms since a moment that we do not know; the smallest (received - stamp) of the epoch is
-        the closest to it, since a frame can be taken late but never early.
+        The core stamps arrivals in ms since a moment that we do not know; the smallest (received - stamp) of the epoch
+        is the closest to it, since a frame can be taken late but never early.
         """
         if image.t_start_ns is not None and image.t_end_ns is not None:
             return image.t_start_ns, image.t_end_ns
@@ -275,7 +275,7 @@ class CoreMicroscope:
         return known and self._roles.camera in devices_of(self._core, command.group, command.preset)
 
     def _while_stopped(self, change: Callable[[], T]) -> T:
-        """Make a change that a running sequence does not survive: stop, drain, change, new ring, new epoch if it ran."""
+        """Make a change that no running sequence survives: stop, drain, change, new ring, new epoch if it ran."""
         was_streaming = self.streaming
         self.stop()
         drained = list(iter(lambda: self.next_frame(0.0), None))
@@ -303,7 +303,7 @@ class CoreMicroscope:
         )
 
     def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
-        """Run a planned part in an epoch of its own, hardware-sequenced where possible; settings return to what they were.
+        """Run a planned part in an epoch of its own, hardware-sequenced where possible; the settings return afterwards.
 
         Raises:
             DeviceError: the camera streams, or a device does not confirm; the light is off then.
@@ -321,7 +321,7 @@ class CoreMicroscope:
         frame = self._frame(image)
         if settings is None:
             return frame
-        return replace(frame, settings=settings, certainty={key: Certainty.ASSUMED for key in frame.certainty})
+        return replace(frame, settings=settings, certainty=dict.fromkeys(frame.certainty, Certainty.ASSUMED))
 
     # ---------------------------------------------------------------- the end
 

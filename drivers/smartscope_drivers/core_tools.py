@@ -1,7 +1,8 @@
-"""Handling a Micro-Manager core: opening one nobody else sees, closing it so that Python can exit, ring size, waiting."""
+"""Handling a Micro-Manager core: opening one unseen, closing it so that Python can exit, ring size, waiting."""
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Iterator
@@ -74,10 +75,12 @@ def size_ring(core: CMMCorePlus, ring_mb: float) -> int:
     if isinstance(core, UniMMCore) and core.isPyDevice(core.getCameraDevice()):
         core._seq_buffer = SequenceBuffer(size_mb=frames * frame_bytes / 2**20)  # private in 0.18.1
         return frames
-    wanted_mb = -(-frames * frame_bytes // 2**20)
+    wanted_mb = max(math.ceil(ring_mb), math.ceil(SMALLEST_RING * frame_bytes / 2**20))
     if core.getCircularBufferMemoryFootprint() != wanted_mb:
+        # allocates: 0.1 s for 256 MB, so the footprint stays the same whatever the ROI
         core.setCircularBufferMemoryFootprint(wanted_mb)
-    return frames
+    core.initializeCircularBuffer()
+    return int(core.getBufferTotalCapacity())
 
 
 def wait_until_idle(core: CMMCorePlus, label: str, timeout_s: float, clock: Clock) -> None:

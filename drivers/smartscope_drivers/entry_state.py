@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pymmcore_plus import CMMCorePlus, DeviceType, FocusDirection
 
@@ -26,7 +27,7 @@ class EntryState:
 
     properties: Mapping[tuple[str, str], str]
     roi: tuple[int, ...]
-    xy_um: tuple[float, float] | None
+    xy_um: Sequence[float] | None
     z_um: float | None
 
     @classmethod
@@ -36,7 +37,7 @@ class EntryState:
             return cls(
                 properties=read_properties(core),
                 roi=tuple(core.getROI(roles.camera)),
-                xy_um=tuple(core.getXYPosition(roles.xy_stage)) if roles.xy_stage else None,
+                xy_um=core.getXYPosition(roles.xy_stage) if roles.xy_stage else None,
                 z_um=float(core.getPosition(roles.focus)) if roles.focus else None,
             )
 
@@ -49,7 +50,7 @@ class EntryState:
         now = read_properties(core)
         for (label, name), value in self.properties.items():
             if now.get((label, name)) not in (None, value) and _is_ours(core, label, name, lights):
-                _try(f"{label}.{name} = {value}", lambda a=label, b=name, c=value: core.setProperty(a, b, c))
+                _try(f"{label}.{name} = {value}", partial(core.setProperty, label, name, value))
         _try("the ROI", lambda: core.setROI(roles.camera, *self.roi))
         moves = [lambda: self._restore_xy(core, roles, clock), lambda: self._restore_z(core, roles, clock)]
         for move in reversed(moves) if self._retreats(core, roles) else moves:
@@ -75,7 +76,7 @@ class EntryState:
 
 def read_properties(core: CMMCorePlus) -> dict[tuple[str, str], str]:
     """(label, property) → value, of every device."""
-    values = {}
+    values: dict[tuple[str, str], str] = {}
     for label in core.getLoadedDevices():
         for name in core.getDevicePropertyNames(label):
             try:
@@ -95,8 +96,8 @@ def _is_ours(core: CMMCorePlus, label: str, name: str, lights: frozenset[str]) -
     return not core.isPropertyReadOnly(label, name) and not core.isPropertyPreInit(label, name)
 
 
-def _apart(here: object, there: object) -> bool:
-    return any(abs(a - b) > NEGLIGIBLE_UM for a, b in zip(here, there, strict=True))  # type: ignore[call-overload]
+def _apart(here: Iterable[float], there: Iterable[float]) -> bool:
+    return any(abs(a - b) > NEGLIGIBLE_UM for a, b in zip(here, there, strict=True))
 
 
 def _try(what: str, action: Callable[[], None]) -> None:

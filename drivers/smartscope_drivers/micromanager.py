@@ -1,4 +1,4 @@
-"""Any Micro-Manager configuration as a microscope: which lines of the .cfg this process loads, and what is wrong with them."""
+"""Any Micro-Manager configuration as a microscope: which of its lines this process loads, and what is wrong there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MicroManagerMicroscope(CoreMicroscope):
         focus: str = "",
         autofocus: str = "",
         slm: str = "",
-        ring_mb: Positive = 512.0,
+        ring_mb: Positive = 256.0,
         live_exposure: bool | None = None,
         calibrated: tuple[str, ...] = (),
         readout_ms: NotNegative = 0.0,

@@ -107,11 +107,13 @@ class CoreLights:
             lit = self._core.getShutterOpen(switch)
         else:
             lit = True
-        return float(self._core.getProperty(light.device, light.power_property)) / light.power_per_mw if lit else 0.0
+        power = float(self._core.getProperty(light.device, light.power_property)) if lit else 0.0
+        # properties are text: without the rounding 3 mW come back as 2.9999999999999996
+        return round(power / light.power_per_mw, 9)
 
 
 class MicroManagerLights(CoreLights):
-    """The lights in a core of their own, loaded from their lines of the .cfg alone: what the supervisor process opens."""
+    """The lights in a core of their own, from their lines of the .cfg alone: what the supervisor process opens."""
 
     def __init__(self, setup: LightsSetup) -> None:
         """Load the lines, check the labels, and darken.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class CoreOptions:
     """Memory, capabilities, delays and tolerances."""
 
-    ring_mb: float = 512.0
+    ring_mb: float = 256.0
     """Memory for frames that wait to be taken."""
     live_exposure: bool | None = None
     """Whether the exposure may change while the camera streams; None: tried out at opening, in the dark."""

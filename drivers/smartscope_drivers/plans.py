@@ -1,4 +1,4 @@
-"""How a planned part runs: pymmcore-plus' engine merges events into hardware sequences, every setting goes the driver's way."""
+"""How a planned part runs: pymmcore-plus' engine merges events into hardware sequences, settings go our way."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SLACK_S = 5.0
 
 
 class PlanEngine(MDAEngine):
-    """The engine with strict settings: the base class logs a stage that does not move and photographs the wrong place."""
+    """The engine, but strict: the base class logs a stage that does not move, and photographs the wrong place."""
 
     def __init__(self, core: CMMCorePlus, camera: CoreCamera, clock: Clock, apply: Apply) -> None:
         super().__init__(core, use_hardware_sequencing=not clock.virtual, restore_initial_state=False)
@@ -84,7 +84,7 @@ class PlanEngine(MDAEngine):
         return replace(image, t_start_ns=image.t_received_ns - exposure_ns, t_end_ns=image.t_received_ns)
 
     def _burst(self, event: SequencedEvent, settings: Settings) -> Iterator[Planned]:
-        """One image per step of a hardware sequence; the settings are the list's, since nobody can read them meanwhile."""
+        """One image per step of a hardware sequence; its settings are the list's, nobody can read them meanwhile."""
         first_number = self._camera.numbered
         self._camera.start_burst(len(event.events))
         try:

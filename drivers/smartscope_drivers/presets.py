@@ -12,7 +12,7 @@ RESERVED_GROUPS = frozenset({"System"})
 
 def free_presets(core: CMMCorePlus, lights: frozenset[str]) -> dict[str, tuple[str, ...]]:
     """Group → presets that touch no light device, no shutter and no core role."""
-    free = {}
+    free: dict[str, tuple[str, ...]] = {}
     for group in core.getAvailableConfigGroups():
         presets = tuple(p for p in core.getAvailableConfigs(group) if _is_free(core, group, p, lights))
         if presets and group not in RESERVED_GROUPS:

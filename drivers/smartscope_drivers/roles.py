@@ -1,4 +1,4 @@
-"""Which device plays which part: labels from the options, or the core's own current devices, checked against what exists."""
+"""Which device plays which part: labels from the options or the core's current devices, checked."""
 
 from __future__ import annotations
 

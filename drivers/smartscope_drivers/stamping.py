@@ -104,9 +104,10 @@ class Stamper:
         values: dict[str, Any] = {}
         certainty: dict[str, Certainty] = {}
         for key in self._keys:
-            values[key], certainty[key] = self._timeline.during(key, t_start_ns, t_end_ns)
-            if key in pending:
-                certainty[key] = Certainty.MIXED
+            values[key], known = self._timeline.during(key, t_start_ns, t_end_ns)
+            known = Certainty.MIXED if key in pending else known
+            if known is Certainty.MIXED or not key.startswith("preset:"):
+                certainty[key] = known
         (x_um, y_um), lights = values["xy"], {light: values[f"light:{light}"] for light in self._lights}
         stamp = Stamp(Settings(values["exposure_ms"], roi, lights, x_um, y_um, values["z"]), certainty)
         return stamp if exposure_ms is None else _with_exposure(stamp, exposure_ms)

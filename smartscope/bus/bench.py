@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from threading import Event, Thread
 from typing import Any
@@ -33,7 +33,7 @@ _VIEWER_S = 0.1
 
 
 def bench(seconds: float = 3.0) -> dict[str, Any]:
-    """Cost of each offer, throughput, age of a slow viewer's frames, ``laser_off`` round trips; times are median/p99/max.
+    """Cost of each offer, throughput, age of a slow viewer's frames, ``laser_off`` round trips: median, p99, maximum.
 
     ``seconds`` is how long each of the timed parts runs.
     """
@@ -114,9 +114,9 @@ def _produce(publisher: Publisher, times: dict[str, list[float]], done: Event) -
         now_ns = _CLOCK.now_ns()
         frame = Frame(pixels, 0, index, index, settings, {}, now_ns, now_ns, now_ns)
         result = Result(frame, detections=objects, ready_ns=now_ns)
-        _timed(times["frame"], lambda frame=frame: publisher.offer_frame(frame))
-        _timed(times["result"], lambda result=result: publisher.offer_result(result))
-        _timed(times["event"], lambda index=index: publisher.event("metrics", {"frame": index, "exposure_ms": 10.0}))
+        _timed(times["frame"], partial(publisher.offer_frame, frame))
+        _timed(times["result"], partial(publisher.offer_result, result))
+        _timed(times["event"], partial(publisher.event, "metrics", {"frame": index, "exposure_ms": 10.0}))
         index += 1
 
 

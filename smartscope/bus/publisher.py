@@ -7,17 +7,16 @@ once, into ZeroMQ's own buffer, before a frame is let go, so no buffer is read a
 
 from __future__ import annotations
 
-import math
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Thread
 from typing import Any
 
 import zmq
 
 from smartscope.bus.messages import EVENT_TYPES, VERSION
-from smartscope.bus.sockets import Doorbell, Endpoints, high_water_mark, keys_for
+from smartscope.bus.sockets import Endpoints, high_water_mark, keys_for
 from smartscope.bus.streams import TOPICS, content_of
 from smartscope.bus.wire import Arrays, Parts, encode
 from smartscope.clock import LiveClock
@@ -33,6 +32,8 @@ EVENTS_WAITING = 10_000
 MAX_SUBSCRIPTION_BYTES = 1024
 FAREWELL_MS = 200
 """How long closing may wait until the last events are with the clients."""
+_SUBSCRIBERS_S = 0.005
+"""How often new subscriptions are looked for."""
 _HEARTBEAT_NS = 1_000_000_000
 _REMEMBERED = ("session", "state", "config")
 
@@ -94,15 +95,15 @@ class Publisher:
             "data": self._ends.bind(self._data, config.data_port, "bus.data_port"),
         }
         """Where clients connect, with the ports truly taken."""
-        self._bell = Doorbell()
-        self._thread = Thread(target=self._run, name="bus-publisher", daemon=True)
+        self._bell = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bus-publisher", daemon=True)
         self._thread.start()
 
     def offer_frame(self, frame: Frame) -> None:
         """Show a frame; a newer one displaces it if its turn has not come."""
         self._note("raw", frame)
         if self._frames.put(frame) is None:
-            self._bell.ring()
+            self._bell.set()
 
     def offer_result(self, result: Result) -> None:
         """Show what models said: denoised image, detections and tracks, those that are there."""
@@ -111,7 +112,7 @@ class Publisher:
             if part is not None:
                 self._note(stream, result)
         if self._results.put(result) is None:
-            self._bell.ring()
+            self._bell.set()
 
     def event(self, type: str, payload: Mapping[str, Any]) -> None:
         """Announce something small. ``payload`` may set ``t_ns``; its values must not change afterwards.
@@ -122,7 +123,7 @@ class Publisher:
         if type not in EVENT_TYPES:
             raise BusError(f"no event type {type!r}", allowed=", ".join(EVENT_TYPES))
         self._queue.offer((type, dict(payload), self.clock.now_ns()))
-        self._bell.ring()
+        self._bell.set()
 
     def latest(self, stream: str) -> tuple[dict[str, Any], Arrays] | None:
         """Header and arrays of the newest item of a stream, None before the first; ``seq`` counts items offered."""
@@ -144,22 +145,19 @@ class Publisher:
         if self._closing:
             return
         self._closing = True
-        self._bell.ring()
-        self._ends.close(self._thread)
-        self._bell.close()
+        self._bell.set()
+        self._thread.join()
+        self._ends.close()
 
     def _note(self, stream: str, item: Frame | Result) -> None:
         self._newest[stream] = (self._offered[stream], item)
         self._offered[stream] += 1
 
     def _run(self) -> None:
-        poller = zmq.Poller()
-        for source in (self._events, self._data, self._bell.fileno()):
-            poller.register(source, zmq.POLLIN)
         try:
             while not self._closing:
-                poller.poll(self._wait_ms())
-                self._bell.silence()
+                self._bell.wait(self._wait_s())
+                self._bell.clear()
                 self._answer_subscribers()
                 self._send_events()
                 self._send_data()
@@ -169,9 +167,10 @@ class Publisher:
             self._events.close()
             self._data.close()
 
-    def _wait_ms(self) -> int:
+    def _wait_s(self) -> float:
+        """Until something is due: not woken through a socket, since that would hand the producer's time slice over."""
         due = [self._due_ns[stream] for stream, box in self._paced.items() if box.statistics().waiting]
-        return max(0, math.ceil((min([*due, self._due_ns["heartbeat"]]) - self._wall.now_ns()) / 1e6))
+        return min([_SUBSCRIBERS_S, *(max(0.0, (due_ns - self._wall.now_ns()) / 1e9) for due_ns in due)])
 
     def _turn_of(self, what: str, interval_ns: int) -> bool:
         """Whether ``what`` may go now; if so, its next turn is ``interval_ns`` away."""

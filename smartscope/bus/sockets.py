@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import socket as net
 from threading import Thread
 
 import zmq
@@ -107,35 +106,3 @@ class Endpoints:
 def port_of(endpoint: str) -> int:
     """The port in ``tcp://host:port``."""
     return int(endpoint.rpartition(":")[2])
-
-
-class Doorbell:
-    """Wakes a thread that waits in ``zmq.Poller``: any thread may ring, and ringing never blocks."""
-
-    def __init__(self) -> None:
-        self._outside, self._inside = net.socketpair()
-        self._outside.setblocking(False)
-        self._inside.setblocking(False)
-
-    def fileno(self) -> int:
-        """What to poll for reading."""
-        return self._inside.fileno()
-
-    def ring(self) -> None:
-        """Wake the waiting thread; once closed, do nothing."""
-        try:
-            self._outside.send(b"!")
-        except OSError:  # so many rings wait unanswered that one more says nothing, or nobody is left to hear
-            pass
-
-    def silence(self) -> None:
-        """Forget all rings so far."""
-        try:
-            self._inside.recv(4096)
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        """Let go of both ends."""
-        self._outside.close()
-        self._inside.close()

@@ -78,6 +78,8 @@ class JsonLines(Sequence[Row]):
         return self._parse(self._line(number), number)
 
     def __iter__(self) -> Iterator[Row]:
+        if not len(self):
+            return
         with self.path.open("rb") as file:
             for number in range(len(self)):
                 yield self._parse(file.readline(), number)

@@ -15,7 +15,7 @@ from smartscope.errors import RecorderError, SmartscopeError
 from smartscope.frame import Frame
 from smartscope.mailbox import BoundedQueue
 from smartscope.ports import Clock
-from smartscope.recorder.folder import RunFolder, check_space, iso
+from smartscope.recorder.folder import RUN, RunFolder, check_space, iso
 from smartscope.recorder.image_stack import ImageStack
 from smartscope.recorder.rows import without_pixels
 from smartscope.recorder.stack_log import OpenStack
@@ -232,7 +232,8 @@ class Recorder:
         if self._fault is None and now_s - self._space_checked_s >= _SPACE_CHECK_S:
             self._space_checked_s = now_s
             try:
-                check_space(self._folder.path, self._config.min_free_gb)
+                # asked of run.json: a folder that was deleted would come back empty with the next chunk
+                check_space(self._folder.path / RUN, self._config.min_free_gb)
             except RecorderError as trouble:
                 self._declare(trouble)
             except OSError as trouble:

@@ -96,4 +96,3 @@ def _context(row: ResultRow, frame: Frame, moment: Moment, config: ExperimentCon
         stage_affine=config.microscope.stage.affine_um_per_px,
         state=state,
     )
-

@@ -32,7 +32,8 @@ def data_uri(image: npt.NDArray[np.uint8]) -> str:
 def stretched(image: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:
     """Grey values 0 at ``low`` to 255 at ``high``."""
     scale = 255 / (high - low) if high > low else 0.0
-    return np.clip((image.astype(np.float32) - low) * scale + 0.5, 0, 255).astype(np.uint8)
+    grey: npt.NDArray[np.uint8] = np.clip((image.astype(np.float32) - low) * scale + 0.5, 0, 255).astype(np.uint8)
+    return grey
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -74,9 +74,9 @@ def achievements(summary: Mapping[str, Any]) -> list[str]:
     said = []
     if (held := summary["signal_to_noise_held"]) is not None:
         goal = summary["target_signal_to_noise"]
-        said.append(f"signal-to-noise within ±{TOLERANCE:.0%} of {goal:g} for {_percent(held)} of the time")
+        said.append(f"signal-to-noise within ±{TOLERANCE:.0%} of {goal:g} for {percent(held)} of the time")
     if (seen := summary["target_in_view"]) is not None:
-        said.append(f"target in view {_percent(seen)}")
+        said.append(f"target in view {percent(seen)}")
     if (spent := summary["dose_spent_j_per_cm2"]) is not None:
         budget = summary["dose_budget_j_per_cm2"]
         said.append(f"dose {spent:.3g}" + (f" of {budget:g}" if budget else "") + " J/cm²")
@@ -105,6 +105,11 @@ def percentiles(values: Series) -> dict[str, float] | None:
     return {"p50": p50, "p95": p95, "p99": p99}
 
 
+def percent(share: float) -> str:
+    """Never rounded up to a hundred."""
+    return "100 %" if share == 1 else f"{min(99.9, round(100 * share, 1)):g} %"
+
+
 def _held(ratio: Series, goal: float) -> float | None:
     """Share of the time, after settling, within the tolerance; each result stands until the next one."""
     if len(ratio) < 2:
@@ -121,8 +126,3 @@ def _duration_s(record: Record) -> float | None:
     if not record.frames:
         return None
     return float(record.frames[-1]["t_end_ns"] - record.frames[0]["t_start_ns"]) / 1e9
-
-
-def _percent(share: float) -> str:
-    """Never rounded up to a hundred."""
-    return "100 %" if share == 1 else f"{min(99.9, round(100 * share, 1)):g} %"

@@ -5,9 +5,9 @@ stdout. Three threads, so that no stuck device call keeps the others from their 
 renewals, the *hand* sets and reads powers, and the *guard* (main thread) darkens: when told to, when the lease has
 lapsed, when stdin ends (the controller died) and when a signal asks this process to end.
 
-Lights that the controller owns are not touched while it lives. When it dies, says so, or is silent for
-``TAKE_OVER_LEASES`` leases with light on, the guard ends its process, waits until its ports are free, opens these lights
-alone, darkens them and reads back.
+Lights that the controller owns are not touched while it lives. When it dies, asks for it, or is silent for
+``TAKE_OVER_LEASES`` leases with light on, the guard ends its process, waits until its ports are free, opens these
+lights alone, darkens them and reads back.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from queue import Empty, SimpleQueue
-from typing import BinaryIO, Literal
+from typing import BinaryIO, NoReturn
 
 from pydantic import ValidationError
 
 from smartscope.errors import DeviceError, Refused, SmartscopeError
-from smartscope.plugins import build, find
-from smartscope.ports import Lights, LightsSetup
-from smartscope.safety.controller_process import ControllerProcess
+from smartscope.plugins import find
+from smartscope.ports import Lights
 from smartscope.safety.messages import (
     Alive,
     Close,
@@ -47,13 +46,13 @@ from smartscope.safety.messages import (
     TakeOver,
     orders,
 )
+from smartscope.safety.take_over import PORT_PATIENCE_S, ControllerProcess, open_lights_of, safe_off
 
 TAKE_OVER_LEASES = 10
 """Ending the controller ends the run: a shorter silence is left to the watchdog inside it."""
 ALIVE_EVERY_NS = 100_000_000
 LOOK_EVERY_S = 0.1
 RETRY_S = 0.02
-PORT_PATIENCE_S = 5.0
 
 
 class Gone(Message):
@@ -61,19 +60,6 @@ class Gone(Message):
 
     why: str
     controller_died: bool
-
-
-def open_lights_of(setup: LightsSetup, owner: Literal["supervisor", "controller"]) -> Lights | None:
-    """Build the lights plug-in for the lights of one owner; None where it has none.
-
-    Raises:
-        PluginError: not found, or the constructor's own error.
-    """
-    lights = tuple(light for light in setup.lights if light.owner == owner)
-    if not lights:
-        return None
-    plug_in: Lights = build("lights", setup.microscope.driver, {}, replace(setup, lights=lights))
-    return plug_in
 
 
 class Supervisor:
@@ -84,23 +70,26 @@ class Supervisor:
         self._controller = ControllerProcess(start.controller_pid)
         self._writing = threading.Lock()
         self._for_guard: SimpleQueue[Dark | Rehearse | TakeOver | Close | Gone] = SimpleQueue()
-        self._for_hand: SimpleQueue[SetPower | ReadBack] = SimpleQueue()
+        self._for_hand: SimpleQueue[tuple[SetPower | ReadBack, int]] = SimpleQueue()
+        """Orders with the number of Dark orders heard before them."""
         self._lease_ns = round(start.lease_ms * 1e6)
         self._renewed_ns = 0
         self._alive_ns = 0
-        self._may_be_lit: set[str] = set()
-        self._controller_lit = False
-        self._latched = False
-        self._darkenings = 0
-        self._lights = open_lights_of(start.setup, "supervisor")
-        find("lights", start.setup.microscope.driver)  # imported now, so that a take-over is quick
+        self._lit_ns, self._dark_ns = -1, 0
+        """When a light was last asked for, and when the last darkening that succeeded began."""
+        self._controller_lit = self._controller_ended = False
+        self._latched = self._must_darken = False
+        self._darks_heard = self._darks_done = self._lapses = 0
+        self._lights: Lights | None = None
 
     def end(self, why: str) -> None:
         """Darken and end; safe in a signal handler."""
         self._for_guard.put(Gone(why=why, controller_died=False))
 
     def serve(self) -> None:
-        """Guard the lights until the controller closes or dies, or a signal comes."""
+        """Open the lights, then guard them until the controller closes or dies, or a signal comes."""
+        find("lights", self._start.setup.microscope.driver)  # imported now, so that a take-over is quick
+        self._lights = open_lights_of(self._start.setup, "supervisor")
         powers_mw = self._lights_dark()
         self._say(Ready(powers_mw=powers_mw))
         for work in (self._listen, self._act):
@@ -131,13 +120,14 @@ class Supervisor:
                 self._renew(order.t_ns)
             case SetPower() as order:
                 self._renew(order.t_ns)
-                self._for_hand.put(order)
+                self._for_hand.put((order, self._darks_heard))
             case ReadBack() as order:
-                self._for_hand.put(order)
+                self._for_hand.put((order, self._darks_heard))
             case Release():
                 self._latched = False
             case Dark() as order:
                 self._latched = self._latched or order.latch
+                self._darks_heard += 1
                 self._for_guard.put(order)
             case order:
                 self._for_guard.put(order)
@@ -150,56 +140,72 @@ class Supervisor:
 
     def _act(self) -> None:
         while True:
-            order = self._for_hand.get()
+            order, darks_heard = self._for_hand.get()
+            while self._darks_done < darks_heard:  # what was said first is done first
+                time.sleep(0.0005)
             try:
                 if isinstance(order, SetPower):
-                    powers_mw = {order.light: self._set(order)}
+                    powers_mw = {order.light: self._set(order, darks_heard)}
                 else:
                     powers_mw = dict(self._lights.read_back()) if self._lights else {}
                 self._say(Done(id=order.id, powers_mw=powers_mw))
             except Exception as error:  # whatever a plug-in raises goes to the controller
                 self._say(Failed(id=order.id, what=_text(error), refused=isinstance(error, Refused)))
 
-    def _set(self, order: SetPower) -> float:
+    def _set(self, order: SetPower, darks_heard: int) -> float:
         light, power_mw = order.light, order.power_mw
         if self._lights is None:
             raise DeviceError(f"light {light!r} is not the supervisor's")
         if power_mw == 0:
             return self._lights.set_power(light, 0.0)
-        if power_mw > self._start.max_power_mw.get(light, 0.0) * (1 + 1e-9):
-            highest = f"{self._start.max_power_mw.get(light, 0.0):g} mW"
-            raise Refused(f"{power_mw:g} mW", where=f"supervisor, {light}", allowed=highest)
-        if self._latched:
-            raise Refused("lights are held dark", where=f"supervisor, {light}", remedy="release them first")
-        if self._lease_lapsed(1):
-            raise Refused("the set-point came later than a lease", where=f"supervisor, {light}")
-        darkenings = self._darkenings
-        self._may_be_lit.add(light)  # before the call: it may light and then block
-        confirmed_mw = self._lights.set_power(light, power_mw)
-        if self._darkenings != darkenings:
-            self._may_be_lit.add(light)
+        self._refuse_unless_allowed(light, power_mw)
+        lapses = self._lapses
+        if self._darks_heard == darks_heard:
+            self._lit_ns = time.perf_counter_ns()  # before the call: it may light and then block
+            confirmed_mw = self._lights.set_power(light, power_mw)
+            if (self._darks_heard, self._lapses) == (darks_heard, lapses):
+                return confirmed_mw
+            self._lit_ns = time.perf_counter_ns()
             self._lights_dark()
-            raise DeviceError("the lights were darkened while this set-point was on its way", where=light)
-        return confirmed_mw
+        raise Refused("the lights were darkened while this set-point was on its way", where=f"supervisor, {light}")
+
+    def _refuse_unless_allowed(self, light: str, power_mw: float) -> None:
+        where, highest_mw = f"supervisor, {light}", self._start.max_power_mw.get(light, 0.0)
+        if power_mw > highest_mw * (1 + 1e-9):
+            raise Refused(f"{power_mw:g} mW", where=where, allowed=f"{highest_mw:g} mW")
+        if self._latched:
+            raise Refused("the lights are held dark", where=where, remedy="release them first")
+        if self._lease_lapsed(1):
+            raise Refused("the set-point came later than a lease", where=where)
 
     # ---- guard
 
     def _patience_s(self) -> float:
         """Until the lease lapses at the earliest."""
-        if not (self._may_be_lit or self._controller_lit):
+        if self._must_darken:
+            return RETRY_S
+        if not (self._may_be_lit() or self._controller_lit):
             return LOOK_EVERY_S
         left_s = (self._renewed_ns + self._lease_ns - time.perf_counter_ns()) * 1e-9
         return min(LOOK_EVERY_S, max(left_s, 0.0005) if left_s > 0 else RETRY_S)
 
     def _look(self) -> None:
         now_ns = time.perf_counter_ns()
-        if self._may_be_lit and self._lease_lapsed(1):
+        if self._may_be_lit() and self._lease_lapsed(1):
             self._darken("the lease was not renewed")
+        elif self._must_darken:
+            self._darken("the lights did not go dark when told to")
         if self._controller_lit and self._lease_lapsed(TAKE_OVER_LEASES):
-            self._take_over(f"the controller was silent for {TAKE_OVER_LEASES} leases with light on", end_controller=True)
+            self._take_over(
+                f"the controller was silent for {TAKE_OVER_LEASES} leases with light on", end_controller=True
+            )
         if now_ns - self._alive_ns > ALIVE_EVERY_NS:
             self._alive_ns = now_ns
             self._say(Alive())
+
+    def _may_be_lit(self) -> bool:
+        """By stamps, not by a flag: a set-point that came while the guard was darkening stays under the lease."""
+        return self._lit_ns >= self._dark_ns
 
     def _lease_lapsed(self, leases: int) -> bool:
         return time.perf_counter_ns() > self._renewed_ns + leases * self._lease_ns
@@ -210,9 +216,9 @@ class Supervisor:
             case Dark():
                 with self._reporting(order.id):
                     self._say(Done(id=order.id, powers_mw=self._lights_dark()))
+                self._darks_done += 1
             case Rehearse():
-                self._renewed_ns = order.t_ns
-                self._may_be_lit = {"rehearsal"} if self._lights else set()
+                self._renewed_ns, self._lit_ns = order.t_ns, time.perf_counter_ns()
             case TakeOver():
                 self._take_over(order.why, end_controller=order.end_controller)
             case Close():
@@ -229,57 +235,42 @@ class Supervisor:
     def _darken(self, why: str) -> None:
         """Lights off of our own accord; what fails is tried again at the next look."""
         with self._reporting(0):
-            powers_mw = self._lights_dark()
+            began_ns = time.perf_counter_ns()  # before the count, for whoever sees the count to be stamped later
+            self._lapses += 1
+            powers_mw = self._lights_dark(began_ns)
             self._say(Darkened(why=why, t_ns=time.perf_counter_ns(), powers_mw=powers_mw))
 
-    def _lights_dark(self) -> dict[str, float]:
+    def _lights_dark(self, began_ns: int | None = None) -> dict[str, float]:
         """Darken the supervisor's lights; the powers then read back.
 
         Raises:
             DeviceError: a light still gives power, beside what the plug-in raises.
         """
-        self._darkenings += 1
-        if self._lights is None:
-            return {}
-        self._lights.dark()
-        powers_mw = dict(self._lights.read_back())
-        self._may_be_lit = {light for light, power_mw in powers_mw.items() if power_mw > 0}
-        if self._may_be_lit:
+        self._must_darken, powers_mw = True, {}
+        began_ns = began_ns or time.perf_counter_ns()
+        if self._lights is not None:
+            self._lights.dark()
+            powers_mw = dict(self._lights.read_back())
+        if any(power_mw > 0 for power_mw in powers_mw.values()):
             raise DeviceError(f"still lit after being switched off: {powers_mw}", where="supervisor")
+        self._dark_ns, self._must_darken = began_ns, False
         return powers_mw
 
     def _take_over(self, why: str, *, end_controller: bool) -> None:
         """Darken the lights that the controller owns, ending it first."""
         self._controller_lit = False
-        if all(light.owner == "supervisor" for light in self._start.setup.lights):
+        if self._controller_ended or all(light.owner == "supervisor" for light in self._start.setup.lights):
             return
         began_ns = time.perf_counter_ns()
         if end_controller:
             self._controller.end()
-            self._controller.wait(PORT_PATIENCE_S)
+            self._controller_ended = self._controller.wait(PORT_PATIENCE_S)
         with self._reporting(0):
-            powers_mw = self._safe_off()
+            powers_mw = safe_off(self._start.setup)
             took_ms = (time.perf_counter_ns() - began_ns) / 1e6
             self._say(TakenOver(took_ms=took_ms, powers_mw=powers_mw))
             if end_controller:
                 _tell(f"{why}: took its lights over in {took_ms:.0f} ms, read back {powers_mw} mW")
-
-    def _safe_off(self) -> dict[str, float]:
-        """Open the controller's lights, as soon as their port is free, and darken them."""
-        deadline = time.monotonic() + PORT_PATIENCE_S
-        while True:
-            try:
-                lights = open_lights_of(self._start.setup, "controller")
-                break
-            except Exception:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(RETRY_S)
-        assert lights is not None
-        lights.dark()
-        powers_mw = dict(lights.read_back())
-        lights.close()
-        return powers_mw
 
     def _close(self) -> None:
         if self._lights is not None:
@@ -288,7 +279,7 @@ class Supervisor:
                 self._lights.close()
 
     @contextlib.contextmanager
-    def _reporting(self, order_id: int) -> contextlib.Iterator[None]:
+    def _reporting(self, order_id: int) -> Iterator[None]:
         """Turn whatever a plug-in raises into a report, so that the guard goes on."""
         try:
             yield
@@ -310,3 +301,56 @@ def _tell(text: str) -> None:
     """To the user's terminal, if it still exists."""
     with contextlib.suppress(OSError, ValueError):
         print(f"smartscope supervisor: {text}", file=sys.stderr, flush=True)
+
+
+def _private_stdout() -> BinaryIO:
+    """Keep stdout for reports alone: what a plug-in prints goes to stderr."""
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return outgoing
+
+
+def _raise_priority() -> None:
+    """Ask for the processor before others; where that is not allowed, go on without."""
+    if sys.platform == "win32":
+        import ctypes
+
+        high_priority_class = 0x80
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), high_priority_class)
+    else:
+        with contextlib.suppress(OSError):
+            os.nice(-10)
+
+
+def _heed_signals(supervisor: Supervisor) -> None:
+    """Ctrl-C and a closed terminal reach every process of the console, but ending is the controller's affair."""
+    for name in ("SIGINT", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGBREAK"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, lambda number, frame: supervisor.end(f"signal {number}"))
+
+
+def main() -> NoReturn:
+    """Run as a process. Ends without Python's own shutdown, in which Micro-Manager's threads may abort."""
+    outgoing = _private_stdout()
+    _raise_priority()
+    sys.setswitchinterval(0.0005)
+    code = 0
+    if line := sys.stdin.buffer.readline():
+        try:
+            supervisor = Supervisor(Start.model_validate_json(line), sys.stdin.buffer, outgoing)
+            _heed_signals(supervisor)
+            supervisor.serve()
+        except Exception as error:
+            code = 1
+            with contextlib.suppress(OSError):
+                outgoing.write(Failed(id=0, what=_text(error)).line())
+                outgoing.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Figures of the bus as JSON: ``python tests/benchmarks/bench_bus.py [SECONDS]``, as ``smartscope bench bus --json``."""
+"""Figures of the bus as JSON: ``python tests/benchmarks/bench_bus.py [SECONDS]``, like ``smartscope bench bus``."""
 
 from __future__ import annotations
 

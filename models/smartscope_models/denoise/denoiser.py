@@ -11,8 +11,8 @@ from smartscope.frame import Frame
 from smartscope.ports import Instrument
 from smartscope.result import Result
 from smartscope_models.calibration import Floats, PixelCalibration, SensorCalibration
-from smartscope_models.denoise.anscombe import Anscombe
-from smartscope_models.denoise.mirror import mirror, place, sources
+from smartscope_models.anscombe import Anscombe
+from smartscope_models.mirror import mirror, place, sources
 from smartscope_models.denoise.pilot import LIKENESS, OFFSETS, TAPS, average_alike, blur
 from smartscope_models.denoise.wiener import normalise, penalties, split, wiener, workspace
 

@@ -24,6 +24,8 @@ NEWCOMERS = 0.028
 """Share of the detections that are new objects or false."""
 CAUTION = 1.15
 """Process noise is held this much above what is seen: too little of it loses objects, too much costs hardly anything."""
+REMEMBERED_LINKS = 3000.0
+"""Noise is an average over about so many of the latest links."""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class Linker:
         self._memory = memory_frames
         self.noise = Noise.of_gate(gate_px)
         self._density = 0.0
+        self._motion_links = self._alone_links = 50.0  # what the start values are worth
         self._looks = np.array([[2.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
 
     def advance(self, frames: float) -> None:
@@ -152,7 +155,8 @@ class Linker:
 
     def _learn_motion(self, sums: Doubles, links: int) -> None:
         """Noise by innovation matching (Mehra, IEEE TAC 15:175, 1970), biased upward."""
-        rate = min(0.2, links / 500)
+        self._motion_links = min(self._motion_links + links, REMEMBERED_LINKS)
+        rate = min(0.3, links / self._motion_links)
         if links:
             walk, course = (CAUTION * (sums[:, 0] + 1e-9) / (sums[:, 1] + 1e-9)) ** rate
             self.noise.learn(float(walk), float(course), self._gate)
@@ -172,7 +176,8 @@ class Linker:
         if alone.any():
             change = (described[matched[alone]] - objects.features[alone]) ** 2
             limited = np.minimum(change, 9 * self._looks[0]).mean(0)
-            rate = min(0.2, alone.sum() / 500)
+            self._alone_links = min(self._alone_links + alone.sum(), REMEMBERED_LINKS)
+            rate = min(1.0, alone.sum() / self._alone_links)
             self._looks[0] += rate * (np.maximum(limited, 1e-4) - self._looks[0])
         gain = np.maximum(0.25, 1 / (1 + objects.hits[seen]))[:, None]
         objects.features[seen] += gain * (described[row] - objects.features[seen])

@@ -102,7 +102,7 @@ def update(x, v, p, w, matched, places, measurement):  # type: ignore[no-untyped
     matched: (N,) index of the detection or -1; places: (D, 2). Returned: (2, 2), for each model the weighted sums of the
     observed and of the expected squared innovation per axis.
     """
-    sums = np.zeros((2, 2))
+    sums, observed = np.zeros((2, 2)), np.empty((2, 2))
     for n in range(len(w)):
         if matched[n] < 0:
             continue
@@ -110,6 +110,7 @@ def update(x, v, p, w, matched, places, measurement):  # type: ignore[no-untyped
         for m in range(2):
             dx, dy = place[0] - x[n, m, 0], place[1] - x[n, m, 1]
             squared, expected = 0.5 * (dx * dx + dy * dy), p[n, m, 0] + measurement
+            observed[m, 0], observed[m, 1] = squared, expected
             w[n, m] *= np.exp(-squared / expected) / expected + 1e-12
             k0, k1 = p[n, m, 0] / expected, p[n, m, 1] / expected
             x[n, m, 0] += k0 * dx
@@ -119,9 +120,8 @@ def update(x, v, p, w, matched, places, measurement):  # type: ignore[no-untyped
             p[n, m, 2] -= k1 * p[n, m, 1]
             p[n, m, 1] *= 1 - k0
             p[n, m, 0] *= 1 - k0
-            sums[m, 0] += w[n, m] * squared
-            sums[m, 1] += w[n, m] * expected
-        total = w[n, 0] + w[n, 1]
-        w[n, 0] = min(max(w[n, 0] / total, 1e-6), 1 - 1e-6)
+        w[n, 0] = min(max(w[n, 0] / (w[n, 0] + w[n, 1]), 1e-6), 1 - 1e-6)
         w[n, 1] = 1 - w[n, 0]
+        sums[0] += w[n, 0] * observed[0]
+        sums[1] += w[n, 1] * observed[1]
     return sums

@@ -1,4 +1,4 @@
-"""How the supervisor ends the controller's process, and knows that it has let go of its ports."""
+"""How lights are taken over from a controller: its process ended, its ports awaited, its lights opened and darkened."""
 
 from __future__ import annotations
 
@@ -6,8 +6,52 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
+from typing import Literal
+
+from smartscope.plugins import build
+from smartscope.ports import Lights, LightsSetup
 
 POLL_S = 0.001
+PORT_PATIENCE_S = 5.0
+
+
+def open_lights_of(setup: LightsSetup, owner: Literal["supervisor", "controller"]) -> Lights | None:
+    """Build the lights plug-in for the lights of one owner; None where it has none.
+
+    Raises:
+        PluginError: not found, beside the constructor's own errors.
+    """
+    lights = tuple(light for light in setup.lights if light.owner == owner)
+    if not lights:
+        return None
+    plug_in: Lights = build("lights", setup.microscope.driver, {}, replace(setup, lights=lights))
+    return plug_in
+
+
+def safe_off(setup: LightsSetup) -> dict[str, float]:
+    """Open the controller's lights, as soon as their port is free, and darken them; the powers (mW) then read back.
+
+    Raises:
+        DeviceError, or what the plug-in raises: the port stayed busy for PORT_PATIENCE_S, or a light did not obey.
+    """
+    deadline = time.monotonic() + PORT_PATIENCE_S
+    while True:
+        try:
+            lights = open_lights_of(setup, "controller")
+            break
+        except Exception:  # whatever a plug-in raises while its port is busy
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+    if lights is None:
+        return {}
+    try:
+        lights.dark()
+        return dict(lights.read_back())
+    finally:
+        lights.close()
+
 
 if sys.platform == "win32":
     import ctypes

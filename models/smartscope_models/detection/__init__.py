@@ -1,0 +1,6 @@
+"""Detectors behind the ``Model`` port."""
+
+
+from smartscope_models.detection.spots import SpotDetector
+
+__all__ = ["CellDetector", "SpotDetector"]
