@@ -1,37 +1,391 @@
-"""The composition root: from a configuration to the objects of one run, in the order in which they must open and close."""
+"""The composition root: the objects of one run, in the order in which they must open and close."""
 
 from __future__ import annotations
 
-import secrets
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from smartscope import plugins
-from smartscope.bus.control import ControlHandlers, ControlServer
+from smartscope.assembly import (
+    RunOutcome,
+    capabilities_to_row,
+    clock_of,
+    instrument_of,
+    lights_setup_of,
+    open_microscope,
+    ranked_policies,
+    stages_of,
+)
+from smartscope.bus.control import Control, ControlHandlers
 from smartscope.bus.publisher import Publisher
 from smartscope.check import check
-from smartscope.clock import LiveClock, VirtualClock
-from smartscope.config import ExperimentConfig
-from smartscope.decider import Decider, RankedPolicy
+from smartscope.clock import VirtualClock
+from smartscope.config import ExperimentConfig, LimitsConfig
+from smartscope.decider import Decider
 from smartscope.diary import Diary
-from smartscope.errors import DeviceError, SmartscopeError
+from smartscope.errors import ConfigurationError, DeviceError, InputError
+from smartscope.frame import Frame
 from smartscope.grabber import Grabber, Window
 from smartscope.live import LiveRun
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
-from smartscope.pipeline import Pipeline, Stage
-from smartscope.ports import Capabilities, Clock, Instrument, Lights, LightsSetup, Microscope, MicroscopeSetup
+from smartscope.pipeline import Pipeline
+from smartscope.plugins import problems_of
+from smartscope.ports import Clock, Microscope
 from smartscope.progress import polling
 from smartscope.recorder.folder import RunFolder
 from smartscope.recorder.recorder import Recorder
 from smartscope.report import summarise, write_report
+from smartscope.report.summary import line
 from smartscope.safety.gate import SafetyGate
+from smartscope.safety.hand_over import perform_hand_over
 from smartscope.safety.ledger import DoseLedger
-from smartscope.safety.lights import open_lights
-from smartscope.safety.watchdog import Watchdog
+from smartscope.safety.lights import GuardedLights, open_lights
+from smartscope.safety.signals import StopFlag, light_guard
+from smartscope.safety.watchdog import Lapse, Watchdog
 from smartscope.virtual import Schedule, VirtualRun
+
+
+@dataclass(slots=True)
+class Rig:
+    """The objects of one run."""
+
+    config: ExperimentConfig
+    clock: Clock
+    lights: GuardedLights
+    microscope: Microscope
+    pipeline: Pipeline
+    grabber: Grabber
+    mailbox: NewestWins[Window]
+    diary: Diary
+    gate: SafetyGate
+    runner: LiveRun | VirtualRun
+    loop: Loop
+    watchdog: Watchdog | None
+
+
+def run_experiment(
+    config: ExperimentConfig,
+    *,
+    source: str = "configuration",
+    output: Path | None = None,
+    schedule: Schedule = "live",
+    progress: bool = False,
+    on_rig: Callable[[Rig], None] = lambda rig: None,
+) -> RunOutcome:
+    """Run an experiment to its end; the light is off when this returns or raises.
+
+    ``output`` is the run's own folder and must not exist; without it a new one is made in ``config.output``.
+    ``on_rig`` lets tests and benchmarks look at the objects before the camera starts.
+
+    Raises:
+        SmartscopeError: what ended the run; the record is closed and the report written all the same.
+    """
+    check(config, source)
+    _refuse_existing(output)
+    with _open_hardware(config) as (clock, lights, microscope, link):
+        pipeline = Pipeline(stages_of(config, instrument_of(config)), clock)
+        roi = microscope.settings().roi
+        pipeline.warm_up((roi.height, roi.width))
+        folder = _make_folder(config, output) if config.recorder.enabled else None
+        try:
+            rig = _run(config, clock, lights, microscope, pipeline, folder, link, schedule, progress, on_rig)
+        except BaseException as error:
+            _close_record(folder, "failed", str(error) or type(error).__name__)
+            raise
+    state = "done" if _planned(rig.loop.stop_asked) else "stopped"
+    return _outcome(folder, state, rig)
+
+
+class Link:
+    """How the lights' own threads reach a loop that is built after them."""
+
+    def __init__(self) -> None:
+        self.loop: Loop | None = None
+        self.stop = StopFlag()
+
+    def fault(self, why: str) -> None:
+        """The lights do not obey, or the watchdog gave up: end the run."""
+        if self.loop is not None:
+            remedy = "look at the lights themselves, then at the alarms in events.jsonl"
+            self.loop.fail(DeviceError(why, where="lights", remedy=remedy))
+
+    def lapse(self, lapse: Lapse) -> None:
+        """The lights went dark because somebody was silent."""
+        if self.loop is not None:
+            self.loop.note_lapse(lapse)
+
+
+@contextmanager
+def _open_hardware(config: ExperimentConfig) -> Iterator[tuple[Clock, GuardedLights, Microscope, Link]]:
+    """Lights first, then the microscope; closed in the reverse order, dark on every way out."""
+    clock, link, setup = clock_of(config), Link(), lights_setup_of(config)
+    with ExitStack() as stack:
+        lights = open_lights(
+            setup,
+            config.safety,
+            config.limits,
+            on_fault=link.fault,
+            supervised=not clock.virtual,
+            driver_opens_its_own=True,
+        )
+        stack.callback(lights.close)
+        microscope = open_microscope(config, clock, lights if setup.lights else None, setup.token)
+        stack.callback(microscope.close)
+        if (own := getattr(microscope, "own_lights", None)) is not None:
+            lights.adopt(own)
+        link.stop = stack.enter_context(light_guard(microscope.dark, lights.dark))
+        yield clock, lights, microscope, link
+
+
+def _run(
+    config: ExperimentConfig,
+    clock: Clock,
+    lights: GuardedLights,
+    microscope: Microscope,
+    pipeline: Pipeline,
+    folder: RunFolder | None,
+    link: Link,
+    schedule: Schedule,
+    progress: bool,
+    on_rig: Callable[[Rig], None],
+) -> Rig:
+    with ExitStack() as stack:
+        diary = _open_diary(config, clock, microscope, folder, stack)
+        if config.safety.hand_over and not clock.virtual:
+            diary.event("hand_over", **asdict(perform_hand_over(lights)))
+        rig = _wire(config, clock, lights, microscope, pipeline, diary, link, schedule)
+        link.loop = rig.loop
+        if diary.publisher is not None:
+            control = Control(config.bus, diary.publisher, _handlers(rig))
+            stack.callback(control.close)
+            diary.publisher.event("session.start", {"name": config.name, "endpoints": dict(control.endpoints)})
+        if rig.watchdog is not None:
+            rig.watchdog.start()
+            stack.callback(rig.watchdog.stop)
+        rig.loop.report = lambda: diary.metrics(status(rig))
+        on_rig(rig)
+        with polling(config.name, lambda: _look(rig), shown=progress):
+            rig.runner.run(rig.loop)
+        _finish_record(diary, "done" if _planned(rig.loop.stop_asked) else "stopped", None)
+    return rig
+
+
+def _open_diary(
+    config: ExperimentConfig, clock: Clock, microscope: Microscope, folder: RunFolder | None, stack: ExitStack
+) -> Diary:
+    capabilities = microscope.capabilities()
+    recorder = publisher = None
+    if folder is not None:
+        folder.update(
+            config=config.model_dump(mode="json"),
+            seed=config.seed,
+            models=[stage.model for stage in config.pipeline],
+            capabilities=capabilities_to_row(capabilities),
+        )
+        recorder = Recorder(
+            folder,
+            config.recorder,
+            config.microscope.camera.pixel_size_nm * 1e-3,
+            clock,
+            sensor_shape=capabilities.sensor_shape,
+            stage_affine=capabilities.stage_affine,
+        )
+    diary = Diary(clock, recorder, None)
+    if recorder is not None:
+        stack.callback(_finish_record, diary, "failed", "the run did not end in order")
+    if config.bus.enabled:
+        height, width = capabilities.sensor_shape
+        name = folder.path.name if folder else config.name
+        publisher = diary.publisher = Publisher(config.bus, name, clock, frame_bytes=2 * height * width)
+        stack.callback(publisher.close)
+    return diary
+
+
+def _wire(
+    config: ExperimentConfig,
+    clock: Clock,
+    lights: GuardedLights,
+    microscope: Microscope,
+    pipeline: Pipeline,
+    diary: Diary,
+    link: Link,
+    schedule: Schedule,
+) -> Rig:
+    capabilities, scope = microscope.capabilities(), config.microscope
+    ledger = DoseLedger(config.dose, scope.optics, scope.lights, pixel_size_nm=scope.camera.pixel_size_nm)
+    gate = SafetyGate(config.limits, ledger, capabilities, config.arm)
+    instrument = instrument_of(config)
+    affine = capabilities.stage_affine
+    decider = Decider(ranked_policies(config), gate, instrument, config.limits, capabilities.sensor_shape, affine)
+    mailbox: NewestWins[Window] = NewestWins()
+
+    def see(frame: Frame) -> None:
+        loop.see_frame(frame)
+
+    grabber = Grabber(
+        microscope,
+        clock,
+        [diary.frame, see],
+        mailbox,
+        history=pipeline.history,
+        frame_timeout_s=config.frame_timeout_s,
+    )
+    watchdog = None
+    runner: LiveRun | VirtualRun
+    if isinstance(clock, VirtualClock):
+        runner = VirtualRun(clock, microscope, grabber, pipeline, decider, mailbox, schedule)
+    else:
+        watchdog = Watchdog(lights, config.safety, on_lapse=link.lapse, on_trip=link.fault)
+        runner = LiveRun(microscope, grabber, pipeline, mailbox, watchdog)
+    loop = Loop(
+        config,
+        microscope,
+        grabber,
+        pipeline,
+        decider,
+        gate,
+        clock,
+        diary,
+        runner.send,
+        release_lights=lights.release,
+        signalled=lambda: link.stop.why,
+    )
+    return Rig(config, clock, lights, microscope, pipeline, grabber, mailbox, diary, gate, runner, loop, watchdog)
+
+
+def _handlers(rig: Rig) -> ControlHandlers:
+    """What clients may ask; everything but ``laser_off`` is served by the loop's thread."""
+    loop = rig.loop
+
+    def asking(wish: str) -> Callable[[], Mapping[str, Any]]:
+        def ask() -> Mapping[str, Any]:
+            loop.ask(wish, why=f"{wish} by a client")
+            return {"asked": wish}
+
+        return ask
+
+    def laser_off() -> Mapping[str, float]:
+        rig.lights.latch("laser_off by a client")
+        loop.ask("laser_off", why="laser_off by a client")
+        return rig.lights.read_back()
+
+    def set_limits(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        tree = {**rig.gate.limits.model_dump(mode="json"), **changes}
+        try:
+            limits = LimitsConfig.model_validate(tree)
+        except ValueError as error:
+            raise ConfigurationError("set_limits", problems_of(error)) from error  # type: ignore[arg-type]
+        loop.ask("set_limits", limits=limits)
+        return limits.model_dump(mode="json")
+
+    return ControlHandlers(
+        status=lambda: status(rig),
+        pause=asking("pause"),
+        resume=asking("resume"),
+        stop=asking("stop"),
+        laser_off=laser_off,
+        set_limits=set_limits,
+    )
+
+
+def status(rig: Rig) -> dict[str, Any]:
+    """Running figures of a run, for clients and the progress bar."""
+    loop, counts, box = rig.loop, rig.grabber.statistics(), rig.mailbox.statistics()
+    settings, dose = rig.microscope.settings(), loop.dose
+    result, delay = loop.latest, loop.delay()
+    return {
+        "state": loop.state,
+        "elapsed_s": round(loop.elapsed_s, 2),
+        "frames": counts.received,
+        "frames_lost": counts.lost,
+        "frames_displaced": box.displaced,
+        "exposure_ms": settings.exposure_ms,
+        "lights_mw": dict(settings.lights_mw),
+        "x_um": settings.x_um,
+        "y_um": settings.y_um,
+        "z_um": settings.z_um,
+        "dose_j_per_cm2": dose.spent_j_per_cm2,
+        "dose_budget_j_per_cm2": dose.budget_j_per_cm2 if dose.budget_j_per_cm2 < float("inf") else None,
+        "signal_to_noise": result.quality.get("signal_to_noise") if result else None,
+        "delay_median_ms": delay.median_ms,
+        "delay_spread_ms": delay.spread_ms,
+        "recorder_fullness": rig.diary.recorder.statistics().queue_fullness if rig.diary.recorder else 0.0,
+    }
+
+
+def _look(rig: Rig) -> tuple[float, float | None, str]:
+    """Done, total and words for the progress bar."""
+    now, config = status(rig), rig.config
+    snr = now["signal_to_noise"]
+    said = f"{now['frames']} frames, {now['frames_lost']} lost"
+    if snr is not None:
+        said += f", signal-to-noise {snr:.1f}"
+    if now["dose_budget_j_per_cm2"]:
+        said += f", dose {now['dose_j_per_cm2']:.0f} of {now['dose_budget_j_per_cm2']:.0f} J/cm2"
+    if config.frames is not None:
+        return now["frames"], config.frames, said
+    return now["elapsed_s"], config.duration_s, said
+
+
+# -------------------------------------------------------------------- the record
+
+
+def _refuse_existing(output: Path | None) -> None:
+    if output is not None and output.exists():
+        raise InputError("exists already", where=str(output), remedy="name another --output, or remove it")
+
+
+def _make_folder(config: ExperimentConfig, output: Path | None) -> RunFolder:
+    least_gb = config.recorder.min_free_gb
+    if output is not None:
+        return RunFolder.create_at(output, config.name, datetime.now(), min_free_gb=least_gb)
+    return RunFolder.create(Path(config.output), config.name, datetime.now(), min_free_gb=least_gb)
+
+
+def _finish_record(diary: Diary, state: str, error: str | None) -> None:
+    recorder, diary.recorder = diary.recorder, None
+    if recorder is not None:
+        recorder.finish(state, error, {})  # type: ignore[arg-type]
+
+
+def _close_record(folder: RunFolder | None, state: str, error: str) -> None:
+    """After a failure: say so in run.json, and write what report there can be."""
+    if folder is None:
+        return
+    try:
+        folder.update(state=state, error=error, summary=summarise(folder.path))
+        write_report(folder.path)
+    except OSError:
+        return  # the disk is what failed; the rows on it say enough
+
+
+def _outcome(folder: RunFolder | None, state: str, rig: Rig) -> RunOutcome:
+    if folder is None:
+        figures = status(rig)
+        return RunOutcome(state, None, figures, f"{state}: {_look(rig)[2]}; nothing was recorded")
+    summary = summarise(folder.path)
+    folder.update(summary=summary)
+    report = write_report(folder.path)
+    return RunOutcome(state, folder.path, summary, f"{line(summary)} - {report}")
+
+
+def _planned(why: str) -> bool:
+    """Whether a run that was asked to stop had reached its own end."""
+    return why.endswith((" frames", " s")) or why == "the movie has ended"
+
+
+def measure_stage_affine(config: ExperimentConfig, step_um: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How stage and camera lie to each other, by guided steps with the configured light.
+
+    Raises:
+        DeviceError: the steps do not agree, or there is no stage.
+    """
+    from smartscope.calibration import stage_affine
+
+    check(config)
+    with _open_hardware(config) as (clock, _, microscope, _link):
+        return stage_affine(microscope, clock, config, step_um)

@@ -97,7 +97,7 @@ def open_microscope(config: ExperimentConfig, clock: Clock, lights: Lights | Non
 
 def _check_needs(config: ExperimentConfig, capabilities: Capabilities) -> None:
     for policy in ranked_policies(config):
-        needs = getattr(policy.policy, "needs", frozenset())
+        needs: frozenset[str] = getattr(policy.policy, "needs", frozenset())
         if "stage_affine" in needs and capabilities.stage_affine is None and config.arm != "shadow":
             raise DeviceError(
                 "following needs to know how stage and camera lie to each other",

@@ -88,6 +88,11 @@ class Grabber:
         self._mailbox.put(tuple(self._past))
         return frame
 
+    @property
+    def lending(self) -> bool:
+        """Whether the next step will lend the camera out, which takes as long as the borrower needs."""
+        return not self._loans.empty()
+
     def borrow(self, use: Callable[[], Any]) -> Future[Any]:
         """Ask for the camera: ``use`` runs on the grabber's thread between two frames; a restart opens an epoch."""
         future: Future[Any] = Future()

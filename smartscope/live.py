@@ -16,12 +16,14 @@ from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
 from smartscope.ports import Capabilities, Microscope
 from smartscope.result import Result
+from smartscope.safety.watchdog import Watchdog
 
 SLICE_S = 0.005
 """How long a thread waits at most before it shows that it is alive."""
+LOAN_MS = 5000.0
+"""A loan of the camera (restart, planned part) may keep the grabber silent for so long; its dose was reserved."""
 SWITCH_INTERVAL_S = 0.0005
 """Threads that compute in Python give way so often (the default, 5 ms, is half a frame)."""
-Beat = Callable[[str], None]
 
 
 class Kind(Enum):
@@ -60,10 +62,10 @@ class LiveRun:
         grabber: Grabber,
         pipeline: Pipeline,
         mailbox: NewestWins[Window],
-        beat: Beat,
+        watchdog: Watchdog,
     ) -> None:
         self._microscope, self._grabber, self._pipeline, self._mailbox = microscope, grabber, pipeline, mailbox
-        self._beat = beat
+        self._watchdog = watchdog
         self._capabilities = microscope.capabilities()
         self._results: NewestWins[Result] = NewestWins()
         self._movers = ThreadPoolExecutor(1, "mover")
@@ -92,13 +94,13 @@ class LiveRun:
         interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
-            self._beat("grabber")
-            self._beat("loop")
             loop.begin()
             for thread in threads:
                 thread.start()
             self._decide(loop)
         finally:
+            self._watchdog.forget("loop")
+            self._watchdog.forget("grabber")
             self._stop.set()
             self._mailbox.close()
             loop.end()
@@ -110,9 +112,11 @@ class LiveRun:
 
     def _decide(self, loop: Loop) -> None:
         while not loop.stop_asked:
-            self._beat("loop")
+            self._watchdog.beat("loop")
             if (result := self._results.take(SLICE_S)) is not None:
                 loop.on_result(result)
+            if (lapse := self._watchdog.recovered()) is not None:
+                loop.ask("relight", why=f"all threads answer again after {lapse.why}")
             loop.tick()
             if self._microscope.exhausted() and self._idle():
                 loop.ask("stop", why="the movie has ended")
@@ -129,7 +133,7 @@ class LiveRun:
             loop.fail(error)
 
     def _grab(self, loop: Loop) -> None:
-        self._beat("grabber")
+        self._watchdog.beat("grabber", LOAN_MS if self._grabber.lending else 0.0)
         if self._microscope.exhausted():
             self._stop.wait(SLICE_S)
             return

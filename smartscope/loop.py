@@ -23,13 +23,15 @@ from smartscope.frame import Frame, Roi
 from smartscope.grabber import Grabber
 from smartscope.moment import Moment
 from smartscope.pipeline import Pipeline
-from smartscope.ports import Clock, Delay, Microscope
+from smartscope.ports import Clock, Delay, DoseState, Microscope
 from smartscope.recorder.rows import command_to_row
 from smartscope.result import Result
 from smartscope.safety.gate import SafetyGate
+from smartscope.safety.watchdog import Lapse
 
 HANG_DEADLINES = 10
 """A stage that has not answered after so many of its deadlines (at least a second) hangs."""
+REPORT_NS = 100_000_000
 Send = Callable[[Command], Future[Applied]]
 
 
@@ -66,10 +68,13 @@ class Loop:
         clock: Clock,
         diary: Diary,
         send: Send,
+        *,
+        release_lights: Callable[[], None] = lambda: None,
+        signalled: Callable[[], str] = lambda: "",
     ) -> None:
         self._config, self._microscope, self._grabber, self._pipeline = config, microscope, grabber, pipeline
         self._decider, self._gate, self._ledger, self._clock, self._diary = decider, gate, gate.ledger, clock, diary
-        self._send = send
+        self._send, self._release_lights, self._signalled = send, release_lights, signalled
         self._on_their_way: dict[str, Errand] = {}
         self._began_ns = clock.now_ns()
         self._delays_ms: deque[float] = deque(maxlen=200)
@@ -84,6 +89,11 @@ class Loop:
         self.state = "starting"
         self.decided = self.skipped_mixed = 0
         self.latest: Result | None = None
+        self.dose = DoseState()
+        """As of the last moment; for onlookers on other threads."""
+        self.report: Callable[[], None] = lambda: None
+        """Called about ten times a second, for running figures."""
+        self._reported_ns = 0
 
     # ---------------------------------------------------------------- from other threads
 
@@ -98,6 +108,13 @@ class Loop:
         finally:
             with self._fault_lock:
                 self.fault = self.fault or error
+
+    def note_lapse(self, lapse: Lapse) -> None:
+        """The lights went dark because a thread was silent: say so, and stamp the frames since as dark."""
+        lit = {light: mw for light, mw in self._microscope.settings().lights_mw.items() if mw > 0}
+        self._lit_before = lit or self._lit_before
+        self._microscope.dark()
+        self._diary.event("alarm", lapse.began_ns, what=f"light lapsed: {lapse.why}")
 
     def see_frame(self, frame: Frame) -> None:
         """A sink of the grabber: notes the first frame that shows each change."""
@@ -197,12 +214,23 @@ class Loop:
             return
         errand = Errand(ruling, moment, result, send(ruling.verdict.granted))
         if errand.future.done():
-            self._write(ruling, moment, result, errand.future.result())
+            self._conclude(errand)
             return
         setting = ruling.verdict.granted.setting
         self._on_their_way[setting] = errand
         self._decider.begin_errand(setting)
         self._note("under_way", self._clock.now_ns(), setting=setting)
+
+    def _conclude(self, errand: Errand) -> None:
+        """Write down what the hardware made of a command; lights that are held dark may still say no."""
+        ruling = errand.ruling
+        try:
+            applied = errand.future.result()
+        except Refused as error:
+            verdict = replace(ruling.verdict, clipped_by="lights", why=error.line())
+            self._write(replace(ruling, verdict=verdict), errand.moment, errand.result, None)
+        else:
+            self._write(ruling, errand.moment, errand.result, applied)
 
     def _at_once(self, command: Command) -> Future[Applied]:
         """Before the camera runs, every command may take its time."""
@@ -217,7 +245,7 @@ class Loop:
                 del self._on_their_way[setting]
                 self._decider.end_errand(setting)
                 self._note("settled", self._clock.now_ns(), setting=setting)
-                self._write(errand.ruling, errand.moment, errand.result, errand.future.result())
+                self._conclude(errand)
             elif setting != "plan":
                 self._check_stuck(setting, errand)
 
@@ -296,6 +324,10 @@ class Loop:
         self._check_hang()
         self._lower_overdue()
         self._check_end()
+        if (now_ns := self._clock.now_ns()) - self._reported_ns >= REPORT_NS:
+            self._reported_ns = now_ns
+            self.dose = self._ledger.state(now_ns)
+            self.report()
 
     def _serve(self, wish: str, details: Mapping[str, Any]) -> None:
         why = str(details.get("why", f"{wish} by the operator"))
@@ -308,6 +340,7 @@ class Loop:
             self.darken(why)
             self._enter("dark")
         elif wish == "resume" and self.state in ("paused", "dark"):
+            self._release_lights()
             self._gate.release()
             self._note("release", self._clock.now_ns())
             self._enter("running")
@@ -361,6 +394,8 @@ class Loop:
                 self._diary.event("alarm", what=f"{command.light} to {command.power_mw:g} mW: {verdict.why}")
 
     def _check_end(self) -> None:
+        if why := self._signalled():
+            self.stop_asked = self.stop_asked or why
         config, received = self._config, self._grabber.statistics().received
         if config.frames is not None and received >= config.frames:
             self.stop_asked = self.stop_asked or f"{config.frames} frames"

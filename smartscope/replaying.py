@@ -88,12 +88,12 @@ def replay_recorded(
     changed = config_path is not None or bool(overrides)
     config = _config_of(run, folder, config_path, overrides)
     if not len(run.results):
-        raise InputError("the run has no results to decide on", where=str(folder), remedy="replay a run with a pipeline")
+        raise InputError(
+            "the run has no results to decide on", where=str(folder), remedy="replay a run with a pipeline"
+        )
     once_more = _OnceMore(run, config, recompute=recompute)
     made = once_more.answers()
-    recorded = [
-        _answer(decision_from_row(row)) for row in run.decisions if row["policy"] not in DEMANDERS
-    ]
+    recorded = [_answer(decision_from_row(row)) for row in run.decisions if row["policy"] not in DEMANDERS]
     differing, first = _compare(recorded, made)
     return Again(max(len(recorded), len(made)), differing, first, changed, once_more.off)
 
@@ -199,7 +199,9 @@ def _config_of(run: RunReader, folder: Path, path: Path | None, overrides: Seque
     if path is not None:
         return load(path, overrides)
     if overrides:
-        raise InputError("--set needs a CONFIG to change", where=str(folder), remedy="give the YAML after the run folder")
+        raise InputError(
+            "--set needs a CONFIG to change", where=str(folder), remedy="give the YAML after the run folder"
+        )
     return validate(run.run["config"], str(folder / files.RUN))
 
 
@@ -263,4 +265,3 @@ def replay_movie(
     override(tree, overrides)
     config = validate(tree, source)
     return run_experiment(config, source=source, output=output, schedule="every", progress=progress)
-

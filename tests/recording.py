@@ -86,11 +86,11 @@ class StubStack(ImageStack):
     fails_at: int | None
 
     def __init__(self, path: Path, *_: Any, **__: Any) -> None:
-        self.path, self.chunks, self.finished = path, [], None
-        self.writing = threading.Event()
+        self.path = path
+        self.chunks: list[tuple[int, Any]] = []
+        self.finished: tuple[int, float] | None = None
 
     def write(self, first_plane: int, chunk: Any, *, copy: bool = False) -> Write:
-        self.writing.set()
         self.chunks.append((first_plane, chunk.copy()))
         full = len(self.chunks) - 1 == self.fails_at
         return Write(self.may_end, OSError(28, "No space left on device") if full else None)

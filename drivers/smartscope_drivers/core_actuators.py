@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pymmcore_plus import CMMCorePlus, DeviceType
@@ -11,13 +11,16 @@ from pymmcore_plus import CMMCorePlus, DeviceType
 from smartscope.command import Command, MoveFocus, MoveStage, RunAutofocus, SetExposure, SetLight, SetPreset
 from smartscope.errors import DeviceError
 from smartscope.ports import Clock, Lights
-from smartscope_drivers.core_tools import device_errors, wait_until_idle
+from smartscope_drivers.core_tools import device_errors, still_busy, wait_until_idle
 from smartscope_drivers.options import CoreOptions
 from smartscope_drivers.presets import devices_of
 from smartscope_drivers.roles import Roles
 
-AUTOFOCUS_PROPERTY = "FullFocus"
-"""A Python autofocus is a generic device: writing 1 to this property starts it, ``busy`` says when it is done."""
+AUTOFOCUS_START, AUTOFOCUS_STATUS, AUTOFOCUS_FAILED = "Run", "Status", "Failed"
+"""A Python autofocus is a generic device: 1 in the first property starts it, the second tells how it went."""
+
+Foresight = Callable[[str], tuple[int, tuple[float, ...]]]
+"""Virtual time only: when a stage (``xy``, ``z``) that was sent off will be at rest, and where."""
 
 
 class Actuators:
@@ -31,9 +34,11 @@ class Actuators:
         presets: Mapping[str, tuple[str, ...]],
         options: CoreOptions,
         clock: Clock,
+        foresight: Foresight | None = None,
     ) -> None:
+        """``foresight``: nobody may wait for a device in virtual time, so its arrival is foretold instead."""
         self._core, self._roles, self._lights, self._presets = core, roles, lights, presets
-        self._options, self._clock = options, clock
+        self._options, self._clock, self._foresight = options, clock, foresight
         self._darkened = 0
 
     # ---------------------------------------------------------------- light
@@ -115,8 +120,7 @@ class Actuators:
         label = self._need(self._roles.xy_stage, "XY stage")
         with device_errors(f"moving to ({x_um:g}, {y_um:g}) um", label):
             self._core.setXYPosition(label, x_um, y_um)
-            self._wait(label)
-            reached = MoveStage(*self.read("xy"))
+            reached = MoveStage(*self._arrive(label, "xy"))
         off_um = math.hypot(reached.x_um - x_um, reached.y_um - y_um)
         self._check_place(label, off_um, self._options.stage_tolerance_um)
         return reached
@@ -125,23 +129,24 @@ class Actuators:
         label = self._need(self._roles.focus, "focus drive")
         with device_errors(f"moving to {z_um:g} um", label):
             self._core.setPosition(label, z_um)
-            self._wait(label)
-            reached = MoveFocus(self.read("z"))
+            reached = MoveFocus(*self._arrive(label, "z"))
         self._check_place(label, abs(reached.z_um - z_um), self._options.focus_tolerance_um)
         return reached
 
     def _autofocus(self) -> MoveFocus:
-        label = self._need(self._roles.autofocus, "hardware autofocus")
+        core, label = self._core, self._need(self._roles.autofocus, "hardware autofocus")
         with device_errors("autofocus", label):
-            if self._core.getDeviceType(label) == DeviceType.AutoFocusDevice:
-                self._core.setAutoFocusDevice(label)
-                self._core.fullFocus()
+            if core.getDeviceType(label) == DeviceType.AutoFocusDevice:
+                core.setAutoFocusDevice(label)
+                core.fullFocus()
             else:
-                self._core.setProperty(label, AUTOFOCUS_PROPERTY, 1)
-            self._wait(label)
-            if self._roles.focus:
-                self._wait(self._roles.focus)
-        return MoveFocus(self.read("z"))
+                core.setProperty(label, AUTOFOCUS_START, 1)
+            reached = MoveFocus(*self._arrive(self._roles.focus or label, "z"))
+            failed = core.hasProperty(label, AUTOFOCUS_STATUS)
+            failed = failed and core.getProperty(label, AUTOFOCUS_STATUS) == AUTOFOCUS_FAILED
+        if failed:
+            raise DeviceError("found no focal plane", where=label, remedy="move closer to the sample's plane by hand")
+        return reached
 
     def _set_preset(self, group: str, preset: str) -> SetPreset:
         if preset not in self._presets.get(group, ()):
@@ -162,6 +167,21 @@ class Actuators:
                 f"{group} reads back {current!r} instead of {preset!r}", where="preset", remedy="check the device"
             )
         return SetPreset(group, preset)
+
+    def arrival_ns(self, setting: str) -> int:
+        """Virtual time: when a stage that was sent off will be at rest; 0 where things were waited for."""
+        return self._foresight(setting)[0] if self._foresight and setting in ("xy", "z") else 0
+
+    def _arrive(self, label: str, setting: str) -> tuple[float, ...]:
+        """Where a stage that was sent off came to rest (in virtual time: will come)."""
+        if self._foresight is None:
+            self._wait(label)
+            place = self.read(setting)
+            return place if setting == "xy" else (place,)
+        t_ns, place = self._foresight(setting)
+        if t_ns - self._clock.now_ns() > self._options.move_timeout_s * 1e9:
+            raise still_busy(label, self._options.move_timeout_s)
+        return place
 
     def _wait(self, label: str) -> None:
         wait_until_idle(self._core, label, self._options.move_timeout_s, self._clock)

@@ -262,21 +262,20 @@ class CoreCamera:
             remedy="check cable and driver; see the log for the adapter's words",
         )
 
+    def due_ns(self) -> int:
+        """When the next frame will be in hand; of a live camera nobody knows, so: now."""
+        return self._clock.now_ns()
+
     # ---------------------------------------------------------------- single images
 
-    def snap(self, exposure_ms: float | None = None) -> Image:
-        """One image outside any sequence, numbered on from the last; with its own exposure if one is given."""
-        set_ms = self.exposure_ms
-        if exposure_ms is not None and exposure_ms != set_ms:
-            self.set_exposure(exposure_ms)
-        try:
-            with device_errors("snapping", self.label):
-                self._core.snapImage()
-                pixels = self._core.getImage()
-        finally:
-            if exposure_ms is not None and exposure_ms != set_ms:
-                self.set_exposure(set_ms)
-        image = Image(as_uint16(pixels), self._number, self._clock.now_ns())
+    def snap(self) -> Image:
+        """One image outside any sequence, numbered on from the last."""
+        with device_errors("snapping", self.label):
+            exposure_ns = round(self.exposure_ms * 1e6)
+            self._core.snapImage()
+            end_ns = self._clock.now_ns()
+            pixels = self._core.getImage()
+        image = Image(as_uint16(pixels), self._number, self._clock.now_ns(), None, end_ns - exposure_ns, end_ns)
         self._number += 1
         return image
 

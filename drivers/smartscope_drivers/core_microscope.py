@@ -20,12 +20,10 @@ from smartscope.command import Applied, Command, SetExposure, SetLight, SetPrese
 from smartscope.errors import DeviceError
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Capabilities, Lights, MicroscopeSetup
-from smartscope_drivers.core_actuators import Actuators, value_of
+from smartscope_drivers.core_actuators import Actuators, Foresight, value_of
 from smartscope_drivers.core_camera import CoreCamera, Image
 from smartscope_drivers.core_tools import close_core, device_errors
 from smartscope_drivers.entry_state import EntryState
-from smartscope_drivers.lights_by_owner import LightsByOwner
-from smartscope_drivers.mm_lights import CoreLights
 from smartscope_drivers.options import CoreOptions
 from smartscope_drivers.plans import Plan
 from smartscope_drivers.presets import devices_of, free_presets
@@ -39,19 +37,26 @@ log = logging.getLogger(__name__)
 class CoreMicroscope:
     """The ``Microscope`` port over one core, which it closes."""
 
-    def __init__(self, core: CMMCorePlus, roles: Roles, setup: MicroscopeSetup, options: CoreOptions) -> None:
-        """Take the devices over: state recorded, autoshutter off, light off, camera at full sensor.
+    def __init__(
+        self,
+        core: CMMCorePlus,
+        roles: Roles,
+        setup: MicroscopeSetup,
+        options: CoreOptions,
+        lights: Lights,
+        foresight: Foresight | None = None,
+    ) -> None:
+        """Take the devices over: autoshutter off, light off, state recorded, camera at full sensor.
 
         Raises:
             DeviceError: a device does not answer.
         """
         self._core, self._roles, self._setup, self._options = core, roles, setup, options
+        self._lights, self._foresight = lights, foresight
         self._clock = setup.clock
         self._epoch = -1
         self._kept: deque[Frame] = deque()
         self._arrival_origin_ns: int | None = None
-        self._virtually_streaming = False
-        self._exposing_since_ns, self._exposing_ms = 0, 0.0
         self._closed = False
         atexit.register(self.close)
         try:
@@ -67,11 +72,10 @@ class CoreMicroscope:
             core.setAutoShutter(False)
             make_current(core, roles)
             self._free = presets = free_presets(core, light_devices(setup.config.lights))
-        lights = self._find_lights()
-        self._actuators = Actuators(core, roles, lights, presets, options, setup.clock)
+        self._actuators = Actuators(core, roles, self._lights, presets, options, setup.clock, self._foresight)
         self._actuators.dark()
         self._entry = EntryState.record(core, roles)
-        self._camera = CoreCamera(core, roles.camera, setup.clock, options.ring_mb)
+        self._camera = self._open_camera()
         self._stamper = Stamper(
             self._read_settings(),
             options.calibrated,
@@ -80,13 +84,8 @@ class CoreMicroscope:
         )
         self._capabilities = self._find_capabilities(presets)
 
-    def _find_lights(self) -> Lights:
-        """The supervisor's lights where it runs, the others through our own core."""
-        supervisor, lights = self._setup.lights, self._setup.config.lights
-        own = tuple(light for light in lights if supervisor is None or light.owner == "controller")
-        here = CoreLights(self._core, own, self._clock)
-        there = {light.name: supervisor for light in lights if supervisor is not None and light not in own}
-        return LightsByOwner({light.name: here for light in own} | there)
+    def _open_camera(self) -> CoreCamera:
+        return CoreCamera(self._core, self._roles.camera, self._clock, self._options.ring_mb)
 
     # ---------------------------------------------------------------- what it is
 
@@ -137,7 +136,7 @@ class CoreMicroscope:
     @property
     def streaming(self) -> bool:
         """Between ``start`` and ``stop``."""
-        return self._camera.streaming or self._virtually_streaming
+        return self._camera.streaming
 
     def start(self, epoch: int) -> None:
         """Stream; what was not taken of the epoch before is dropped.
@@ -151,16 +150,10 @@ class CoreMicroscope:
 
     def _begin(self, epoch: int) -> None:
         self._epoch, self._arrival_origin_ns = epoch, None
-        if self._clock.virtual:
-            self._camera.count_from(0)
-            self._expose_from(self._clock.now_ns())
-            self._virtually_streaming = True
-        else:
-            self._camera.start()
+        self._camera.start()
 
     def stop(self) -> None:
         """Stop streaming; frames in the ring can still be taken."""
-        self._virtually_streaming = False
         self._camera.stop()
 
     def next_frame(self, timeout_s: float) -> Frame | None:
@@ -172,27 +165,12 @@ class CoreMicroscope:
         """
         if self._kept:
             return self._kept.popleft()
-        if self._clock.virtual:
-            return self._next_due()
         image = self._camera.next_image(timeout_s)
         return None if image is None else self._frame(image)
 
     def frame_due_ns(self) -> int:
-        """Virtual clock: when the exposure that is under way ends, with its read-out."""
-        return self._exposing_since_ns + round((self._exposing_ms + self._options.readout_ms) * 1e6)
-
-    def _expose_from(self, t_ns: int) -> None:
-        """Virtual clock: an exposure begins, and keeps its length whatever is set meanwhile."""
-        self._exposing_since_ns, self._exposing_ms = t_ns, self._camera.exposure_ms
-
-    def _next_due(self) -> Frame | None:
-        if not self._virtually_streaming or self._clock.now_ns() < self.frame_due_ns():
-            return None
-        start_ns, exposure_ms = self._exposing_since_ns, self._exposing_ms
-        image = self._camera.snap(exposure_ms)
-        end_ns = start_ns + round(exposure_ms * 1e6)
-        self._expose_from(self.frame_due_ns())
-        return self._frame(replace(image, t_start_ns=start_ns, t_end_ns=end_ns, exposure_ms=exposure_ms))
+        """Virtual clock: when the exposure that is under way will be in hand."""
+        return self._camera.due_ns()
 
     def _frame(self, image: Image) -> Frame:
         t_start_ns, t_end_ns = self._exposed(image)
@@ -247,7 +225,7 @@ class CoreMicroscope:
         except DeviceError:
             self._stamper.finish(setting, self._read_or_assume(setting), t_called_ns, self._clock.now_ns())
             raise
-        t_effect_ns = self._clock.now_ns() + self._settling_ns(command)
+        t_effect_ns = max(self._clock.now_ns() + self._settling_ns(command), self._actuators.arrival_ns(setting))
         self._stamper.finish(setting, value_of(made_true), t_called_ns, t_effect_ns)
         return Applied(command, made_true, t_called_ns, t_effect_ns, certainty)
 

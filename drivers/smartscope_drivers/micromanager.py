@@ -11,11 +11,13 @@ from pymmcore_plus.experimental.unicore import UniMMCore
 
 from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import ConfigurationError, DeviceError, InputError, Problem
-from smartscope.ports import MicroscopeSetup
+from smartscope.ports import Lights, MicroscopeSetup
 from smartscope_drivers.adapters import find_adapters
 from smartscope_drivers.cfg_file import CfgFile, as_file
 from smartscope_drivers.core_microscope import CoreMicroscope
 from smartscope_drivers.core_tools import close_core, device_errors, open_core
+from smartscope_drivers.lights_by_owner import LightsByOwner
+from smartscope_drivers.mm_lights import CoreLights
 from smartscope_drivers.options import CoreOptions
 from smartscope_drivers.roles import NONE, TYPES, choose_roles, light_devices, light_problems
 
@@ -80,7 +82,7 @@ class MicroManagerMicroscope(CoreMicroscope):
             stage_tolerance_um=stage_tolerance_um,
             focus_tolerance_um=focus_tolerance_um,
         )
-        super().__init__(core, roles, setup, options)
+        super().__init__(core, roles, setup, options, lights_of(core, setup))
 
     @classmethod
     def problems(cls, config: MicroscopeConfig) -> Iterator[Problem]:
@@ -104,6 +106,16 @@ class MicroManagerMicroscope(CoreMicroscope):
 def supervised(lights: tuple[LightConfig, ...]) -> tuple[LightConfig, ...]:
     """Those that the supervisor process opens."""
     return tuple(light for light in lights if light.owner == "supervisor")
+
+
+def lights_of(core: CMMCorePlus, setup: MicroscopeSetup) -> Lights:
+    """The supervisor's lights where it runs, the others through our own core."""
+    supervisor, lights = setup.lights, setup.config.lights
+    if supervisor is None:
+        return CoreLights(core, lights, setup.clock)
+    own = tuple(light for light in lights if light.owner == "controller")
+    here = CoreLights(core, own, setup.clock)
+    return LightsByOwner({light.name: here if light in own else supervisor for light in lights})
 
 
 def load(file: CfgFile, lights: tuple[LightConfig, ...], source: str, adapters: str) -> CMMCorePlus:

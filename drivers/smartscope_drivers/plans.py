@@ -52,14 +52,19 @@ class PlanEngine(MDAEngine):
             self._set_event_z(event)
         self._set_event_channel(event)
         if event.exposure is not None:
-            self._apply(SetExposure(event.exposure))
+            self.do(SetExposure(event.exposure))
         self._set_event_properties(event.properties or ())
         self._set_event_slm_image(event)
+
+    def do(self, command: Command) -> None:
+        """Carry out a command and let it take effect."""
+        applied = self._apply(command)
+        self._clock.sleep((applied.t_effect_ns - self._clock.now_ns()) / 1e9)
 
     def images(self, event: useq.MDAEvent, settings: Settings) -> Iterator[Planned]:
         """Carry out one event (or a merged sequence of events) and take its images."""
         if isinstance(event.action, useq.HardwareAutofocus):
-            self._apply(RunAutofocus())
+            self.do(RunAutofocus())
             return
         if isinstance(event.action, useq.CustomAction):
             raise DeviceError(f"cannot carry out the action {event.action.name!r}", where="plan", remedy="leave it out")
@@ -71,17 +76,10 @@ class PlanEngine(MDAEngine):
             if isinstance(event, SequencedEvent):
                 yield from self._burst(event, settings)
             else:
-                yield self._single(), None
+                yield self._camera.snap(), None
         finally:
             with device_errors("ending an event", "plan"):
                 self.teardown_event(event)
-
-    def _single(self) -> Image:
-        exposure_ns = round(self._camera.exposure_ms * 1e6)
-        if self._clock.virtual:
-            self._clock.sleep(exposure_ns / 1e9)
-        image = self._camera.snap()
-        return replace(image, t_start_ns=image.t_received_ns - exposure_ns, t_end_ns=image.t_received_ns)
 
     def _burst(self, event: SequencedEvent, settings: Settings) -> Iterator[Planned]:
         """One image per step of a hardware sequence; its settings are the list's, nobody can read them meanwhile."""
@@ -114,15 +112,15 @@ class PlanEngine(MDAEngine):
 
     def _set_event_z(self, event: useq.MDAEvent) -> None:
         if event.z_pos is not None:
-            self._apply(MoveFocus(event.z_pos))
+            self.do(MoveFocus(event.z_pos))
 
     def _set_event_channel(self, event: useq.MDAEvent) -> None:
         if event.channel is not None:
-            self._apply(SetPreset(event.channel.group, event.channel.config))
+            self.do(SetPreset(event.channel.group, event.channel.config))
 
     def _set_event_roi(self, event: useq.MDAEvent) -> None:
         if (roi := event.roi) is not None:
-            self._apply(SetRoi(Roi(roi.offset_x, roi.offset_y, roi.width, roi.height)))
+            self.do(SetRoi(Roi(roi.offset_x, roi.offset_y, roi.width, roi.height)))
 
     def _set_event_properties(self, properties: Sequence[useq.PropertyTuple]) -> None:
         for label, name, value in properties:
@@ -177,7 +175,7 @@ class Plan:
         for powers, group in itertools.groupby(events, self._powers_of):
             for light, power_mw in powers:
                 if self._settings().lights_mw[light] != power_mw:
-                    self._apply(SetLight(light, power_mw))
+                    engine.do(SetLight(light, power_mw))
             for event in engine.event_iterator(self._without_lights(event) for event in group):
                 self._wait_for(event, began_ns)
                 yield from engine.images(event, self._settings())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 from pydantic.json_schema import models_json_schema
 
 VERSION = "1.0"
@@ -155,6 +155,9 @@ class Tracks(Data):
     type: Literal["tracks"]
 
 
+RequestId = StrictInt | StrictFloat | str | None
+
+
 class Request(BaseModel):
     """A JSON-RPC 2.0 request; parameters by name. Without ``id`` it is carried out and not answered."""
 
@@ -162,7 +165,7 @@ class Request(BaseModel):
     jsonrpc: Literal["2.0"]
     method: Annotated[str, Field(max_length=64)]
     params: dict[str, Any] = {}
-    id: StrictInt | float | str | None = None
+    id: RequestId = None
 
 
 class RpcError(Item):
@@ -176,7 +179,7 @@ class Reply(Item):
     """A JSON-RPC 2.0 reply; exactly one of result and error. ``arrays`` describes the buffers that follow, if any."""
 
     jsonrpc: Literal["2.0"]
-    id: StrictInt | float | str | None
+    id: RequestId
     result: Any = None
     error: RpcError | None = None
     arrays: tuple[ArrayInfo, ...] = ()

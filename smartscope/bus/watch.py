@@ -106,7 +106,10 @@ class Board:
 def decision_line(decision: Mapping[str, Any]) -> str:
     """One decision with its reason."""
     asked, granted = _command(decision.get("asked")), _command(decision.get("granted"))
-    fate = "refused" if granted is None else "granted" if granted == asked else f"granted {granted}"
+    if granted is None:
+        fate = "not carried out" if decision.get("shadow") else "refused"
+    else:
+        fate = "granted" if granted == asked else f"granted {granted}"
     clipped = f" by {decision['clipped_by']}" if decision.get("clipped_by") else ""
     shadow = " (shadow)" if decision.get("shadow") else ""
     who = decision.get("policy", "")

@@ -71,7 +71,14 @@ def parse_header(fields: Mapping[str, Any]) -> Header:
 
 
 def describe(arrays: Arrays) -> tuple[list[dict[str, Any]], Parts]:
-    """The ``arrays`` entry of a header and the contiguous little-endian buffers that go with it."""
+    """The ``arrays`` entry of a header and the contiguous little-endian buffers that go with it.
+
+    Raises:
+        BusError: an array of Python objects.
+    """
+    for name, (array, _) in arrays.items():
+        if array.dtype.hasobject:
+            raise BusError("an array of Python objects has no bytes", where=name)
     buffers = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array, _ in arrays.values()]
     infos = [
         {"name": name, "dtype": buffer.dtype.str, "shape": array.shape, "codec": "raw", "units": units}

@@ -41,7 +41,7 @@ def _expose(
 
 
 @njit(nogil=True, cache=True)
-def gamma(shape: float, key: np.uint64) -> float:
+def gamma(shape: float, key: np.uint64) -> Any:
     """Gamma deviate of unit scale for shape >= 1 (Marsaglia and Tsang 2000)."""
     d = shape - 1.0 / 3.0
     c = 1.0 / math.sqrt(9.0 * d)
@@ -87,10 +87,10 @@ class CameraNoise:
 
     def __init__(self, calibration: CameraCalibration, sensor_shape: tuple[int, int], seed: int) -> None:
         self._calibration, self._shape, self._seed = calibration, sensor_shape, seed
-        self._offset = self._map("offset_map", calibration.offset_adu)
-        self._adu_per_e = 1 / self._map("gain_map", calibration.electrons_per_adu)
-        self._read_noise_e = self._map("read_noise_map", calibration.read_noise_e)
-        self._uniform = all(a.size == 1 for a in (self._offset, self._adu_per_e, self._read_noise_e))
+        offset_adu = self._map("offset_map", calibration.offset_adu)
+        adu_per_e = np.reciprocal(self._map("gain_map", calibration.electrons_per_adu))
+        read_noise_e = self._map("read_noise_map", calibration.read_noise_e)
+        self._maps = np.broadcast_arrays(offset_adu, adu_per_e, read_noise_e)
 
     def _map(self, key: str, value: float) -> npt.NDArray[np.float32]:
         path = getattr(self._calibration, key)
@@ -99,7 +99,9 @@ class CameraNoise:
         try:
             found = np.load(Path(path), allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {path}: {error}", where=f"camera.{key}", remedy="name a .npy file") from error
+            raise InputError(
+                f"cannot read {path}: {error}", where=f"camera.{key}", remedy="name a .npy file"
+            ) from error
         if found.shape != self._shape:
             raise InputError(f"shape {found.shape}", where=f"camera.{key}", allowed=f"{self._shape}, as the sensor")
         return np.asarray(found, np.float32)
@@ -110,18 +112,20 @@ class CameraNoise:
         The same (seed, frame) gives the same counts; both arrays must be C-contiguous.
         """
         calibration = self._calibration
-        maps = [self._cropped(a, roi) for a in (self._offset, self._adu_per_e, self._read_noise_e)]
+        flat, counts = expected.reshape(-1), out.reshape(-1)
+        offset, adu_per_e, read_noise_e = (self._cropped(a, roi) for a in self._maps)
+        step = 0 if offset.size == 1 else 1
         key = np.uint64(stream(self._seed, _PURPOSE, frame))
-        limits = calibration.full_well_e, float(2**calibration.bit_depth - 1)
-        arguments = (expected.reshape(-1), out.reshape(-1), key, *maps, 0 if self._uniform else 1, *limits)
+        well_e, top_adu = calibration.full_well_e, float(2**calibration.bit_depth - 1)
         if calibration.em_gain > 1:
-            _expose_emccd(*arguments, calibration.em_gain)
+            gain = calibration.em_gain
+            _expose_emccd(flat, counts, key, offset, adu_per_e, read_noise_e, step, well_e, top_adu, gain)
         else:
-            _expose(*arguments)
+            _expose(flat, counts, key, offset, adu_per_e, read_noise_e, step, well_e, top_adu)
 
-    def _cropped(self, values: npt.NDArray[np.float32], roi: Roi) -> npt.NDArray[np.float32]:
+    @staticmethod
+    def _cropped(values: npt.NDArray[np.float32], roi: Roi) -> npt.NDArray[np.float32]:
         """The part of a map that ``roi`` reads out, flat; one value if no map is used at all."""
-        if self._uniform:
-            return values.reshape(-1)
-        whole = np.broadcast_to(values, self._shape)
-        return np.ascontiguousarray(whole[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]).reshape(-1)
+        if values.size > 1:
+            values = values[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
+        return np.ascontiguousarray(values).reshape(-1)

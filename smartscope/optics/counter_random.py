@@ -8,6 +8,7 @@ below ``POISSON_SPLIT`` and from a Cornish-Fisher expansion above. All functions
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,13 +83,13 @@ def stream(seed: int, first: int, second: int) -> np.uint64:
 
 
 @njit(nogil=True, cache=True, inline="always")
-def uniform(random_bits: np.uint64) -> float:
+def uniform(random_bits: np.uint64) -> Any:
     """Uniform deviate in [0, 1) from the upper 53 bits."""
     return (random_bits >> _S11) * (1.0 / 9007199254740992.0)
 
 
 @njit(nogil=True, cache=True)
-def _rare_normal(layer: np.uint64, u: float, random_bits: np.uint64) -> float:
+def _rare_normal(layer: np.uint64, u: float, random_bits: np.uint64) -> Any:
     """The one deviate in a hundred that lies in the tail or beside the curve."""
     counter = np.uint64(0)
     while True:
@@ -113,7 +114,7 @@ def _rare_normal(layer: np.uint64, u: float, random_bits: np.uint64) -> float:
 
 
 @njit(nogil=True, cache=True, inline="always")
-def normal(random_bits: np.uint64) -> float:
+def normal(random_bits: np.uint64) -> Any:
     """Standard normal deviate."""
     layer = random_bits & _LAYER
     u = 2.0 * uniform(random_bits) - 1.0
@@ -123,7 +124,7 @@ def normal(random_bits: np.uint64) -> float:
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _small_poisson(mean: float, random_bits: np.uint64) -> float:
+def _small_poisson(mean: float, random_bits: np.uint64) -> Any:
     """Inversion at one of the two tabulated means around ``mean``, drawn so that the mean is exact.
 
     Variance is too large by at most mean / ``_GRID``^2, 0.05 %.
@@ -141,7 +142,7 @@ def _small_poisson(mean: float, random_bits: np.uint64) -> float:
 
 
 @njit(nogil=True, cache=True, inline="always")
-def poisson(mean: float, random_bits: np.uint64) -> float:
+def poisson(mean: float, random_bits: np.uint64) -> Any:
     """Poisson deviate, a whole number.
 
     Above ``POISSON_SPLIT``: Cornish-Fisher expansion with the skewness and kurtosis of the Poisson law (Fisher and

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -145,7 +146,7 @@ class _Bench:
         began_s, cpu_s = time.perf_counter(), time.process_time()
         for number, frame in enumerate(frames):
             time.sleep(max(0.0, began_s + number / effort.paced_fps - time.perf_counter()))
-            put_us.append(_time_us(lambda frame=frame: recorder.put_frame(frame)))  # type: ignore[misc]
+            put_us.append(_time_us(partial(recorder.put_frame, frame)))
             fullness = max(fullness, recorder.statistics().queue_fullness)
         cpu_s = time.process_time() - cpu_s
         recorder.finish("done")

@@ -14,12 +14,11 @@ import numpy.typing as npt
 from smartscope.frame import Settings
 from smartscope.recorder import folder
 from smartscope.recorder.jsonl import JsonLines, Row
-from smartscope.recorder.rows import columns_from_row, settings_from_row
-from smartscope.result import Tracks
+from smartscope.recorder.rows import settings_from_row
 
 COLUMNS = ("frame", "track_id", "x_px", "y_px", "parent_id", "x_um", "y_um")
 Affine = tuple[tuple[float, float], tuple[float, float]]
-Column = npt.NDArray[Any]
+Column = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Geometry:
 
     def place_um(self, settings: Settings, x_px: Column, y_px: Column) -> tuple[Column, Column]:
         """Where objects are: the stage place that centres them (as ``Context.stage_position_of``), or on the sensor."""
-        x, y = settings.roi.x + x_px.astype(float), settings.roi.y + y_px.astype(float)
+        x, y = settings.roi.x + x_px, settings.roi.y + y_px
         if self.sensor_shape is None or self.stage_affine is None:
             return x * self.pixel_size_um, y * self.pixel_size_um
         (h, w), ((a, b), (c, d)) = self.sensor_shape, self.stage_affine
@@ -68,17 +67,18 @@ def write_tracks(run: Path, geometry: Geometry) -> int:
 
 
 def _lines(row: Row, settings: Settings | None, geometry: Geometry) -> list[tuple[Any, ...]]:
-    tracks = columns_from_row(Tracks, row["tracks"])
-    seen = np.flatnonzero(tracks.missed_frames == 0)
-    x_px, y_px = tracks.x_px[seen], tracks.y_px[seen]
+    """Lines of one result, straight from its lists: a long run has millions of sightings."""
+    tracks = row["tracks"]
+    seen = [missed == 0 for missed in tracks["missed_frames"]]
+    ids, parents, x_px, y_px = (
+        list(itertools.compress(tracks[name], seen)) for name in ("track_id", "parent_id", "x_px", "y_px")
+    )
     if settings is None:
-        x_um: list[Any] = [""] * len(seen)
-        y_um = x_um
+        x_um = y_um = [""] * len(ids)
     else:
-        x_um, y_um = (np.round(place, 6).tolist() for place in geometry.place_um(settings, x_px, y_px))
-    ids, parents = tracks.track_id[seen].tolist(), tracks.parent_id[seen].tolist()
-    frames = [row["frame"]] * len(seen)
-    return list(zip(frames, ids, x_px.tolist(), y_px.tolist(), parents, x_um, y_um, strict=True))
+        places = geometry.place_um(settings, np.array(x_px, float), np.array(y_px, float))
+        x_um, y_um = (place.round(6).tolist() for place in places)
+    return list(zip(itertools.repeat(row["frame"], len(ids)), ids, x_px, y_px, parents, x_um, y_um, strict=True))
 
 
 class _SettingsByFrame:

@@ -20,6 +20,8 @@ from smartscope.report.series import Series
 from smartscope.report.summary import SETTLING_S, TOLERANCE, achievements, percent, summary_of, target_signal_to_noise
 
 REPORT = "report.html"
+COLOURS = 6
+"""How many series colours style.css has."""
 LINKS = (
     "run.json",
     "frames.ome.zarr",
@@ -49,10 +51,13 @@ def page(record: Record) -> str:
     """The HTML text."""
     target = followed(record)
     summary = summary_of(record, target)
-    seen = pictures.raw_beside_denoised(record) + pictures.last_objects(record, target)
+    seen = (
+        pictures.raw_beside_denoised(record)
+        + pictures.last_objects(record, target)
+        + pictures.specimen_map(record, target)
+    )
     sections = [
         _section("What the microscope saw", f'<div class="pictures">{seen}</div>' if seen else ""),
-        _section("", pictures.specimen_map(record, target)),
         _section("How it went", _curves(record, target)),
         _section("Latency", tables.latency(record), "ms"),
         _section("Decisions", tables.policies(record) + tables.decisions(record)),
@@ -92,7 +97,7 @@ def _tiles(summary: Mapping[str, Any]) -> str:
     tiles: list[tuple[str, str, str]] = []
     if (held := summary["signal_to_noise_held"]) is not None:
         goal = number(summary["target_signal_to_noise"])
-        tiles.append((percent(held), "", f"of the time within ±{TOLERANCE:.0%} of signal-to-noise {goal}"))
+        tiles.append((percent(held), "", f"of the time within ±{100 * TOLERANCE:g} % of signal-to-noise {goal}"))
     if (seen := summary["target_in_view"]) is not None:
         count = summary["targets"]
         tiles.append((percent(seen), "", "target in view" + (f" ({count} tracks)" if count > 1 else "")))
@@ -111,41 +116,36 @@ def _tiles(summary: Mapping[str, Any]) -> str:
 
 def _curves(record: Record, target: Sequence[Followed]) -> str:
     goal, budget = target_signal_to_noise(record), series.dose_budget_j_per_cm2(record)
-    stages = series.stage_ms(record)
-    chain = series.chain_ms(record)
-    lights = series.power_mw(record)
+    band = f"target, ±{100 * TOLERANCE:g} %; counted after {SETTLING_S:g} s"
     off = [row for row in target if row.off_um is not None]
     centred = Series(record.seconds([row.t_ns for row in off]), np.array([row.off_um for row in off], float))
-    charts = [
+    latency = [
+        Curve("frame in hand → result", series.frame_to_result_ms(record), 0),
+        Curve("exposure → in effect", series.chain_ms(record)["exposure mid-point → in effect"], 1, points=True),
+    ]
+    passed_over = [
+        Curve("lost", series.lost(record), 4),
+        Curve("displaced by newer ones", series.not_analysed(record), 0),
+    ]
+    charts = (
         chart(
-            Axis("Signal-to-noise", "", goal, f"target, ±{TOLERANCE:.0%}; counted after {SETTLING_S:g} s", TOLERANCE),
-            [Curve("measured", series.signal_to_noise(record), 0)],
+            Axis("Signal-to-noise", "", goal, band, TOLERANCE), [Curve("measured", series.signal_to_noise(record), 0)]
         ),
         chart(Axis("Exposure", "ms"), [Curve("", series.exposure_ms(record), 0)]),
-        chart(Axis("Light power", "mW"), [Curve(name, power, i % 6) for i, (name, power) in enumerate(lights.items())]),
+        chart(Axis("Light power", "mW"), _each(series.power_mw(record))),
         chart(Axis("Dose", "J/cm²", budget, "budget"), [Curve("spent in view", series.dose_j_per_cm2(record), 0)]),
         chart(Axis("Target from the centre of the view", "µm"), [Curve("", centred, 0)]),
-        chart(
-            Axis("Time of each model", "ms"),
-            [Curve(name, values, i % 6) for i, (name, values) in enumerate(stages.items())],
-        ),
-        chart(
-            Axis("Latency", "ms"),
-            [
-                Curve("frame in hand → result", series.frame_to_result_ms(record), 0),
-                Curve("exposure → in effect", chain["exposure mid-point → in effect"], 1, points=True),
-            ],
-        ),
-        chart(
-            Axis("Frames that drove nothing", "frames"),
-            [
-                Curve("lost", series.lost(record), 4),
-                Curve("displaced by newer ones", series.not_analysed(record), 0),
-            ],
-        ),
-    ]
+        chart(Axis("Time of each model", "ms"), _each(series.stage_ms(record))),
+        chart(Axis("Latency", "ms"), latency),
+        chart(Axis("Frames lost or passed over", "frames"), passed_over),
+    )
     shown = "".join(charts)
     return f'<div class="charts">{shown}</div>' if shown else ""
+
+
+def _each(found: Mapping[str, Series]) -> list[Curve]:
+    """One curve per name, in the page's colours in turn."""
+    return [Curve(name, values, i % COLOURS) for i, (name, values) in enumerate(found.items())]
 
 
 def _section(title: str, content: str, unit: str = "") -> str:
@@ -153,7 +153,7 @@ def _section(title: str, content: str, unit: str = "") -> str:
         return ""
     if unit:
         title += f' <span class="unit">{unit}</span>'
-    return f"<section>{f'<h2>{title}</h2>' if title else ''}{content}</section>"
+    return f"<section><h2>{title}</h2>{content}</section>"
 
 
 def _links(record: Record) -> str:

@@ -156,7 +156,7 @@ def _map_svg(everything: npt.NDArray[np.float64], drawn: Sequence[str]) -> str:
     for x in ticks(x0, x0 + width, 6):
         marks.append(f'<path class="grid" d="M{x:.3f} {y0:.3f}v{height:.3f}"/>')
         marks.append(f'<text x="{x:.3f}" y="{y0 + height - 0.4 * text:.3f}" font-size="{text:.3f}">{number(x)}</text>')
-    for y in ticks(y0, y0 + height, 6)[:-1]:
+    for y in (y for y in ticks(y0, y0 + height, 6) if y0 + 1.5 * text < y < y0 + height - 2 * text):
         marks.append(f'<path class="grid" d="M{x0:.3f} {y:.3f}h{width:.3f}"/>')
         marks.append(f'<text x="{x0 + 0.3 * text:.3f}" y="{y:.3f}" font-size="{text:.3f}">{number(y)}</text>')
     view = f'viewBox="{x0:.3f} {y0:.3f} {width:.3f} {height:.3f}"'

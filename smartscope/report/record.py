@@ -21,6 +21,16 @@ MOST_ROWS = 20_000
 MOST_BYTES = 200e6
 """Read so much of one file at most: longer ones are sampled evenly, first and last row included."""
 
+_SETTINGS = ("exposure_ms", "roi", "lights_mw", "x_um", "y_um", "z_um")
+_NEEDED = {
+    files.FRAMES: ("index", "epoch", "number", "t_start_ns", "t_end_ns", "t_received_ns", "lost_before", *_SETTINGS),
+    files.RESULTS: ("frame", "ready_ns"),
+    files.DECISIONS: ("t_ns", "policy", "asked", "granted", "clipped_by", "why", "t_received_ns", "t_applied_ns"),
+    files.EVENTS: ("t_ns", "kind"),
+    files.PROCESSED: ("frame", "store", "plane"),
+}
+"""A row without these is as good as damaged."""
+
 Image = npt.NDArray[Any]
 
 
@@ -96,13 +106,16 @@ def read(run_folder: Path) -> Record:
             "this is no run folder", where=str(run_folder), allowed=f"a folder with {files.RUN}", remedy="name another"
         )
     notes: list[str] = []
-    names = (files.FRAMES, files.RESULTS, files.DECISIONS, files.EVENTS, files.PROCESSED)
+    names = tuple(_NEEDED)
     lines = {name: _lines(run_folder / name, notes) for name in names}
-    rows = {name: list(_sample(lines[name], run_folder / name, notes)) for name in names if name != files.RESULTS}
-    results = [_result(row) for row in _sample(lines[files.RESULTS], run_folder / files.RESULTS, notes)]
+    rows = {name: list(_sample(lines[name], run_folder, name, notes)) for name in names if name != files.RESULTS}
+    results = [_result(row) for row in _sample(lines[files.RESULTS], run_folder, files.RESULTS, notes)]
+    run = _run(run_folder / files.RUN, notes)
+    if run.get("state") == "running":
+        notes.append("the run is still going on, or it was killed before it could say how it ended")
     return Record(
         folder=run_folder,
-        run=_run(run_folder / files.RUN, notes),
+        run=run,
         frames=rows[files.FRAMES],
         results=results,
         decisions=rows[files.DECISIONS],
@@ -153,21 +166,26 @@ def _lines(path: Path, notes: list[str]) -> Sequence[Row]:
         return ()
 
 
-def _sample(lines: Sequence[Row], path: Path, notes: list[str]) -> Iterator[Row]:
-    """Rows that can be parsed, evenly spaced where all would be too many."""
+def _sample(lines: Sequence[Row], run_folder: Path, name: str, notes: list[str]) -> Iterator[Row]:
+    """Whole rows, evenly spaced where all would be too many."""
     if not lines:
         return
-    most = min(MOST_ROWS, max(2, int(MOST_BYTES * len(lines) / max(1, path.stat().st_size))))
+    bytes_per_line = (run_folder / name).stat().st_size / len(lines)
+    most = min(MOST_ROWS, max(2, int(MOST_BYTES / bytes_per_line)))
     damaged = 0
     for number in np.unique(np.linspace(0, len(lines) - 1, min(most, len(lines))).round().astype(int)):
         try:
-            yield lines[int(number)]
+            row = lines[int(number)]
         except InputError:
+            row = {}
+        if all(key in row for key in _NEEDED[name]):
+            yield row
+        else:
             damaged += 1
     if damaged:
-        notes.append(f"{damaged} damaged lines of {path.name} were left out")
+        notes.append(f"{name}: {damaged} damaged lines were left out")
     if len(lines) > most:
-        notes.append(f"{path.name}: {most:,} of {len(lines):,} lines were read, evenly spaced")
+        notes.append(f"{name}: {most:,} of {len(lines):,} lines were read, evenly spaced")
 
 
 def _result(row: Row) -> ResultRow:

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A figure against time; both of length N."""
+    """A figure against time, in order of time; both of length N."""
 
     t_s: Floats
     """Since the origin of the run."""
@@ -126,4 +126,6 @@ def _of_frames(record: Record, values: list[float]) -> Series:
 
 
 def _series(record: Record, t_ns: list[int], values: list[float]) -> Series:
-    return Series(record.seconds(t_ns), np.asarray(values, np.float64))
+    t_s = record.seconds(t_ns)
+    order = np.argsort(t_s, kind="stable")
+    return Series(t_s[order], np.asarray(values, np.float64)[order])

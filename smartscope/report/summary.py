@@ -74,7 +74,7 @@ def achievements(summary: Mapping[str, Any]) -> list[str]:
     said = []
     if (held := summary["signal_to_noise_held"]) is not None:
         goal = summary["target_signal_to_noise"]
-        said.append(f"signal-to-noise within ±{TOLERANCE:.0%} of {goal:g} for {percent(held)} of the time")
+        said.append(f"signal-to-noise within ±{100 * TOLERANCE:g} % of {goal:g} for {percent(held)} of the time")
     if (seen := summary["target_in_view"]) is not None:
         said.append(f"target in view {percent(seen)}")
     if (spent := summary["dose_spent_j_per_cm2"]) is not None:

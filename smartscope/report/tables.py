@@ -21,6 +21,8 @@ FIRST, LAST, REFUSED = 8, 12, 20
 MOST_EVENTS = 60
 QUIET_EVENTS = frozenset({"demand", "effect", "light", "stage"})
 """Kinds that repeat what the decisions say."""
+CALM_EVENTS = frozenset({"state", "epoch"})
+"""Kinds that belong to every run; all others are worth a look."""
 
 _UNITS = {"exposure_ms": "ms", "power_mw": "mW", "x_um": "µm", "y_um": "µm", "z_um": "µm"}
 
@@ -39,8 +41,7 @@ def latency(record: Record) -> str:
         lines = [_latency_row(name, values, longest) for name, values in group.items() if len(values)]
         if lines:
             rows.append(f'<tr class="group"><th colspan="6">{title}</th></tr>{"".join(lines)}')
-    heads = "<th>step</th><th>n</th><th>p50</th><th>p95</th><th>p99</th><th></th>"
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return _table(["step*", "n", "p50", "p95", "p99", ""], rows)
 
 
 def policies(record: Record) -> str:
@@ -57,10 +58,7 @@ def policies(record: Record) -> str:
         cells = [len(granted), sum(not row["clipped_by"] for row in granted), asked - len(granted)]
         figures = "".join(f"<td>{count:,}</td>" for count in (asked, *cells))
         rows.append(f'<tr><th>{escape(name)}</th>{figures}<td class="text">{clipped}</td></tr>')
-    heads = "".join(
-        f"<th>{head}</th>" for head in ("who", "asked", "granted", "as asked", "refused", "clipped or refused by")
-    )
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return _table(["who*", "asked", "granted", "as asked", "refused", "clipped or refused by*"], rows)
 
 
 def decisions(record: Record) -> str:
@@ -76,33 +74,20 @@ def decisions(record: Record) -> str:
             lines.append(f'<tr class="gap"><td colspan="6">… {i - before - 1:,} more …</td></tr>')
         lines.append(_decision_row(record, rows[i]))
         before = i
-    heads = "".join(f"<th>{head}</th>" for head in ("time, s", "who", "asked", "granted", "why", "latency, ms"))
-    return (
-        f'<div class="scroll"><table class="decisions"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    return _table(["time, s", "who*", "asked*", "granted*", "why*", "latency, ms"], lines)
 
 
 def events(record: Record) -> str:
     """States, alarms, epochs and faults, in order."""
-    rows = [row for row in record.events if row.get("kind") not in QUIET_EVENTS]
-    alarms = [row for row in rows if row.get("kind") not in ("state", "epoch")]
+    rows = [row for row in record.events if row["kind"] not in QUIET_EVENTS]
+    alarms = [row for row in rows if row["kind"] not in CALM_EVENTS]
     shown = rows if len(rows) <= MOST_EVENTS else alarms[:MOST_EVENTS]
     if not shown:
         return ""
-    lines = []
-    for row in shown:
-        rest = ", ".join(f"{key} {_plain(value)}" for key, value in row.items() if key not in ("t_ns", "kind"))
-        kind = str(row.get("kind", ""))
-        t_s = record.seconds([row.get("t_ns", record.origin_ns)])[0]
-        lines.append(
-            f'<tr class="{escape(kind)}"><td>{t_s:.2f}</td><th>{escape(kind)}</th>'
-            f'<td class="text">{escape(rest)}</td></tr>'
-        )
-    more = len(rows) - len(shown)
-    lines += [f'<tr class="gap"><td colspan="3">… {more:,} more in events.jsonl …</td></tr>'] if more else []
-    heads = "<th>time, s</th><th>what</th><th>details</th>"
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    lines = [_event_row(record, row) for row in shown]
+    if more := len(rows) - len(shown):
+        lines.append(f'<tr class="gap"><td colspan="3">… {more:,} more in events.jsonl …</td></tr>')
+    return _table(["time, s", "what*", "details*"], lines)
 
 
 def provenance(record: Record) -> str:
@@ -128,6 +113,15 @@ def provenance(record: Record) -> str:
     return f"<dl>{''.join(lines)}</dl>{config}"
 
 
+def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
+    """A table that scrolls by itself on a narrow screen; columns of text are marked with a star."""
+    cells = "".join(
+        f'<th class="text">{escape(head[:-1])}</th>' if head.endswith("*") else f"<th>{escape(head)}</th>"
+        for head in heads
+    )
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
 def _latency_row(name: str, values: Series, longest: float) -> str:
     figures = percentiles(values) or {}
     cells = "".join(f"<td>{number(figures[p])}</td>" for p in ("p50", "p95", "p99"))
@@ -144,10 +138,23 @@ def _decision_row(record: Record, row: Row) -> str:
     if row["clipped_by"]:
         granted += f' <span class="by">{escape(row["clipped_by"])}</span>'
     latency_ms = number(row["latency_ms"]) if row["latency_ms"] else "–"
+    why = escape(row["why"].replace("->", "→"))
     return (
         f'<tr><td>{t_s:.2f}</td><th>{escape(row["policy"])}</th><td class="text">{_command(row["asked"])}</td>'
-        f'<td class="text">{granted}</td><td class="text why">{escape(row["why"])}</td><td>{latency_ms}</td></tr>'
+        f'<td class="text">{granted}</td><td class="text why">{why}</td><td>{latency_ms}</td></tr>'
     )
+
+
+def _event_row(record: Record, row: Row) -> str:
+    """Values under telling keys (``what``, ``state``) stand for themselves."""
+    told = [
+        _plain(value) if key in ("what", "state") else f"{key} {_plain(value)}"
+        for key, value in row.items()
+        if key not in ("t_ns", "kind")
+    ]
+    mark = "" if row["kind"] in CALM_EVENTS else ' class="alarming"'
+    t_s, details = record.seconds([row["t_ns"]])[0], escape(", ".join(told))
+    return f'<tr{mark}><td>{t_s:.2f}</td><th>{escape(row["kind"])}</th><td class="text">{details}</td></tr>'
 
 
 def _command(row: Mapping[str, Any]) -> str:
@@ -156,7 +163,9 @@ def _command(row: Mapping[str, Any]) -> str:
     for key, value in row.items():
         if key == "type":
             continue
-        if key in _UNITS:
+        if key == "roi":
+            parts.append(f"{value[2]} × {value[3]} px at ({value[0]}, {value[1]})")
+        elif key in _UNITS:
             name = {"power_mw": ""}.get(key, key.rpartition("_")[0])
             parts.append(f"{name} {number(float(value))} {_UNITS[key]}".strip())
         else:
@@ -165,7 +174,7 @@ def _command(row: Mapping[str, Any]) -> str:
 
 
 def _pairs(found: object) -> str | None:
-    return ", ".join(f"{key} {value}" for key, value in found.items()) if isinstance(found, Mapping) else None
+    return ", ".join(f"{key} {value}" for key, value in found.items() if value) if isinstance(found, Mapping) else None
 
 
 def _plain(value: object) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from smartscope.config import LimitsConfig, SafetyConfig
-from smartscope.errors import DeviceError, DeviceTimeout, Refused, SmartscopeError
+from smartscope.errors import DeviceError, DeviceTimeout, SmartscopeError
 from smartscope.ports import LightsSetup
 from smartscope.safety.link import SupervisorLink
 from smartscope.safety.messages import (
@@ -30,12 +30,15 @@ from smartscope.safety.messages import (
 ANSWER_PATIENCE_S = 1.0
 DARK_PATIENCE_S = 0.05
 REHEARSAL_PATIENCE_S = 10.0
+UNDERSTUDY_PATIENCE_S = 3.0
 SILENT_RENEWALS = 200
 """A living supervisor reports ten times a second; renewals go out a hundred times a second."""
 
 
 class LeasedLights:
     """Implements the ``Lights`` port through a supervisor process; without ``renew`` it darkens within a lease.
+
+    An understudy, a second process with everything imported and no light opened, darkens if the supervisor dies.
 
     Callbacks come on the thread that reads reports: ``on_darkened`` when the supervisor darkened of its own accord,
     ``on_fault`` once the lights can no longer be trusted to obey (the run must end).
@@ -61,11 +64,13 @@ class LeasedLights:
         self._made_safe = False
         self._unanswered_renewals = 0
         self._rehearsal: SimpleQueue[Darkened | TakenOver] | None = None
+        self._understudy_reports: SimpleQueue[TakenOver] = SimpleQueue()
         self._link = SupervisorLink(self._start, on_report=self._hear, on_gone=self._supervisor_died)
+        self._understudy = self._call_understudy()
         try:
             self._link.wait_ready()
         except SmartscopeError:
-            self._link.close()
+            self._close_links()
             raise
 
     @property
@@ -142,9 +147,10 @@ class LeasedLights:
         return report
 
     def close(self) -> None:
-        """Dark, then let the supervisor end; if it cannot, another one makes the lights safe."""
+        """Dark, then let the supervisor end; if it cannot, others make the lights safe."""
         if not self._link.close() and not self._made_safe:
-            self._safe_off()
+            self._make_safe()
+        self._close_links()
 
     def _rehearse(self, order: Rehearse | TakeOver) -> Darkened | TakenOver:
         reports: SimpleQueue[Darkened | TakenOver] = SimpleQueue()
@@ -171,21 +177,54 @@ class LeasedLights:
         elif isinstance(report, Failed) and report.id == 0:
             self._on_fault(f"supervisor: {report.what}")
 
+    def _hear_understudy(self, report: Report) -> None:
+        if isinstance(report, TakenOver):
+            self._understudy_reports.put(report)
+
     def _supervisor_died(self) -> None:
         """Called by the reader when the pipe ends unexpectedly; the light may be on."""
         self._on_fault("the supervisor process died")
-        self._safe_off()
+        self._make_safe()
 
-    def _safe_off(self) -> None:
-        """A fresh process opens the supervisor's lights, which darkens them, and closes."""
-        lights = tuple(light for light in self._start.setup.lights if light.owner == "supervisor")
-        if not lights:
+    def _call_understudy(self) -> SupervisorLink | None:
+        """Start it, unless the supervisor has no light that it could leave on."""
+        if all(light.owner == "controller" for light in self._start.setup.lights):
+            return None
+        start = _only_supervised(self._start, by_understudy=True)
+        return SupervisorLink(start, on_report=self._hear_understudy, on_gone=_nothing)
+
+    def _close_links(self) -> None:
+        self._link.close()
+        if self._understudy:
+            self._understudy.close()
+
+    def _make_safe(self) -> None:
+        """Darken the supervisor's lights without it: by its understudy, else by a process started for that."""
+        if self._understudy is None:
             return
-        start = self._start.model_copy(update={"setup": replace(self._start.setup, lights=lights)})
-        link = SupervisorLink(start, on_gone=lambda: None)
+        self._understudy.send(TakeOver(why="the supervisor process died", end_controller=False))
         try:
-            link.wait_ready()
-            self._made_safe = True
+            self._understudy_reports.get(timeout=UNDERSTUDY_PATIENCE_S)
+        except Empty:
+            self._make_safe_afresh()
+        self._made_safe = True
+
+    def _make_safe_afresh(self) -> None:
+        link = SupervisorLink(_only_supervised(self._start), on_gone=_nothing)
+        try:
+            link.wait_ready()  # it opens lights dark
         except SmartscopeError as error:
             self._on_fault(f"the lights may still be on: {error}")
         link.close()
+
+
+def _only_supervised(start: Start, *, by_understudy: bool = False) -> Start:
+    """A start message for the supervisor's lights alone; an understudy opens them when told to, not before."""
+    lights = tuple(light for light in start.setup.lights if light.owner == "supervisor")
+    if by_understudy:
+        lights = tuple(light.model_copy(update={"owner": "controller"}) for light in lights)
+    return start.model_copy(update={"setup": replace(start.setup, lights=lights), "controller_pid": None})
+
+
+def _nothing() -> None:
+    """An understudy's death is no fault: a fresh process can do its work."""

@@ -160,4 +160,3 @@ class SupervisorLink:
         if isinstance(report, Done | Failed) and (answers := self._answers.get(report.id)):
             answers.put(report)
         self._on_report(report)
-

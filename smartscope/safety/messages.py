@@ -30,7 +30,8 @@ class Start(Message):
     max_power_mw: dict[str, float]
     """The supervisor's own hard limits; a light that is not named stays off."""
     lease_ms: float
-    controller_pid: int
+    controller_pid: int | None
+    """Process to end before its lights are taken over; None (an understudy): take over when told to, and only then."""
 
 
 class SetPower(Message):

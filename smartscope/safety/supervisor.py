@@ -62,14 +62,21 @@ class Gone(Message):
     controller_died: bool
 
 
+class Look(Message):
+    """The guard's own order: light came on, compute anew when the lease ends."""
+
+
+GuardOrder = Dark | Rehearse | TakeOver | Close | Gone | Look
+
+
 class Supervisor:
     """Ear, hand and guard around one lights plug-in."""
 
     def __init__(self, start: Start, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         self._start, self._incoming, self._outgoing = start, incoming, outgoing
-        self._controller = ControllerProcess(start.controller_pid)
+        self._controller = ControllerProcess(start.controller_pid) if start.controller_pid else None
         self._writing = threading.Lock()
-        self._for_guard: SimpleQueue[Dark | Rehearse | TakeOver | Close | Gone] = SimpleQueue()
+        self._for_guard: SimpleQueue[GuardOrder] = SimpleQueue()
         self._for_hand: SimpleQueue[tuple[SetPower | ReadBack, int]] = SimpleQueue()
         """Orders with the number of Dark orders heard before them."""
         self._lease_ns = round(start.lease_ms * 1e6)
@@ -162,6 +169,7 @@ class Supervisor:
         lapses = self._lapses
         if self._darks_heard == darks_heard:
             self._lit_ns = time.perf_counter_ns()  # before the call: it may light and then block
+            self._for_guard.put(Look())
             confirmed_mw = self._lights.set_power(light, power_mw)
             if (self._darks_heard, self._lapses) == (darks_heard, lapses):
                 return confirmed_mw
@@ -210,7 +218,7 @@ class Supervisor:
     def _lease_lapsed(self, leases: int) -> bool:
         return time.perf_counter_ns() > self._renewed_ns + leases * self._lease_ns
 
-    def _obey(self, order: Dark | Rehearse | TakeOver | Close | Gone) -> bool:
+    def _obey(self, order: GuardOrder) -> bool:
         """Carry out an order to the guard; whether to go on."""
         match order:
             case Dark():
@@ -221,12 +229,14 @@ class Supervisor:
                 self._renewed_ns, self._lit_ns = order.t_ns, time.perf_counter_ns()
             case TakeOver():
                 self._take_over(order.why, end_controller=order.end_controller)
+            case Look():
+                self._look()
             case Close():
                 self._close()
                 return False
             case Gone():
                 self._darken(order.why)
-                if order.controller_died:
+                if order.controller_died and self._controller:
                     self._take_over(order.why, end_controller=True)
                 self._close()
                 return False
@@ -262,7 +272,7 @@ class Supervisor:
         if self._controller_ended or all(light.owner == "supervisor" for light in self._start.setup.lights):
             return
         began_ns = time.perf_counter_ns()
-        if end_controller:
+        if end_controller and self._controller:
             self._controller.end()
             self._controller_ended = self._controller.wait(PORT_PATIENCE_S)
         with self._reporting(0):

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import Literal
 
+from smartscope.errors import DeviceError
 from smartscope.plugins import build
 from smartscope.ports import Lights, LightsSetup
 
@@ -48,7 +49,10 @@ def safe_off(setup: LightsSetup) -> dict[str, float]:
         return {}
     try:
         lights.dark()
-        return dict(lights.read_back())
+        powers_mw = dict(lights.read_back())
+        if any(power_mw > 0 for power_mw in powers_mw.values()):
+            raise DeviceError(f"still lit after being switched off: {powers_mw}", where="supervisor")
+        return powers_mw
     finally:
         lights.close()
 

@@ -62,7 +62,9 @@ class Beads:
             InputError: ``t_s`` lies before the time already reached.
         """
         if t_s < self._t_s:
-            raise InputError(f"a specimen at {self._t_s} s cannot go back to {t_s} s", remedy="make one of the same seed")
+            raise InputError(
+                f"a specimen at {self._t_s} s cannot go back to {t_s} s", remedy="make one of the same seed"
+            )
         self._t_s = t_s
         if self._options.diffusion_um2_s == 0:
             return

@@ -34,7 +34,7 @@ _WOBBLE = (0.0, 0.07, 0.055, 0.035, 0.025)
 """Standard deviation of each harmonic."""
 _WOBBLE_S = 4.0
 _PUSH_PER_S = 1.0
-_TURN_PER_S = 2.5
+_TURN_PER_S = 0.7
 _Z_STD_UM = 0.2
 _Z_S = 3.0
 _RUN_SPREAD_RAD = 0.5
@@ -48,10 +48,10 @@ class CellsOptions(Section):
 
     area_um: Positive = 400.0
     """Edge of the square in which the cells crawl."""
-    cells: int = 110
+    cells: int = 70
     speed_um_s: tuple[NotNegative, Positive] = (1.0, 2.5)
     """Slowest and fastest cell; the cell that starts near the origin is the fastest."""
-    persistence_s: Positive = 30.0
+    persistence_s: Positive = 90.0
     radius_um: tuple[Positive, Positive] = (6.0, 9.0)
     vesicles: int = 14
     """In each cell."""
@@ -157,7 +157,7 @@ def _crawl(
     for i in range(n):
         for j in range(i):
             dx, dy = xy[i, 0] - xy[j, 0], xy[i, 1] - xy[j, 1]
-            reach = 1.15 * (radius[i] + radius[j])
+            reach = 1.0 * (radius[i] + radius[j])
             if dx * dx + dy * dy < reach * reach:
                 distance = max(math.sqrt(dx * dx + dy * dy), 1e-9)
                 overlap = (reach - distance) / distance

@@ -58,6 +58,7 @@ class Cells:
         vesicles = self._traits.cell_of.size
         self._molecules = VESICLE_MOLECULES * np.exp(_VESICLE_SPREAD * rng.standard_normal(vesicles))
         self._size_um = rng.uniform(*_VESICLE_UM, vesicles)
+        self._half_um = np.array([cell_texture.half_um(radius) for radius in self._traits.radius_um])
         self._cells_remaining = np.ones(self._options.cells)
         self._vesicles_remaining = np.ones(vesicles)
         self._step = 0
@@ -82,7 +83,9 @@ class Cells:
             InputError: ``t_s`` lies before the time already reached.
         """
         if t_s < self._t_s:
-            raise InputError(f"a specimen at {self._t_s} s cannot go back to {t_s} s", remedy="make one of the same seed")
+            raise InputError(
+                f"a specimen at {self._t_s} s cannot go back to {t_s} s", remedy="make one of the same seed"
+            )
         self._t_s = t_s
         while self._step * STEP_S < t_s:
             self._remember()
@@ -116,19 +119,17 @@ class Cells:
         self._render_bodies(expected, view, cells, CYTOPLASM_PER_UM2 * view.pixel_um**2 * electrons)
         self._render_vesicles(expected, view, vesicles, z, electrons)
 
-    def _render_bodies(
-        self, expected: npt.NDArray[np.float32], view: View, cells: Points, electrons: float
-    ) -> None:
+    def _render_bodies(self, expected: npt.NDArray[np.float32], view: View, cells: Points, electrons: float) -> None:
         in_focus, sigma = view.sigma_um, defocused_sigma_um(view.sigma_um, view.depth_um, np.array(view.defocus_um))
         blur = round(math.sqrt(sigma**2 - in_focus**2) / _BLUR_STEP_UM)
         affine = np.asarray(view.affine_um_per_px)
         corner_um = np.asarray(view.stage_um) - affine @ view.centre_px()
-        for cell in np.flatnonzero(view.lit(cells, 1.6 * self._traits.radius_um)):
-            half_um = cell_texture.half_um(self._traits.radius_um[cell])
-            left, top, right, bottom = view.box(cells[cell], half_um)
-            if left < right and top < bottom:
-                texture = self._texture(int(cell), blur, electrons * self._cells_remaining[cell])
-                cell_texture.add_texture(expected, texture, *(corner_um - cells[cell]), affine, (left, top, right, bottom))
+        boxes = view.boxes(cells, self._half_um)
+        seen = view.lit(cells, self._half_um) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+        for cell in np.flatnonzero(seen):
+            texture = self._texture(int(cell), blur, electrons * self._cells_remaining[cell])
+            x_um, y_um = corner_um - cells[cell]
+            cell_texture.add_texture(expected, texture, x_um, y_um, affine, boxes[cell])
 
     def _texture(self, cell: int, blur: int, factor: float) -> cell_texture.Texture:
         """The cell as it looks now: the last key frame but one fading into the last."""
@@ -136,7 +137,9 @@ class Cells:
         key = int(steps // KEY_STEPS)
         look = self._looks.get(cell)
         if look is None or look.blur != blur or key - look.key not in (0, 1):
-            look = _Look(key, blur, *(self._paint(cell, pose, blur) for pose in (self._state.pose_before, self._state.pose)))
+            look = _Look(
+                key, blur, *(self._paint(cell, pose, blur) for pose in (self._state.pose_before, self._state.pose))
+            )
         elif look.key < key:
             look = _Look(key, blur, look.after, self._paint(cell, self._state.pose, blur))
         self._looks[cell] = look
@@ -150,10 +153,17 @@ class Cells:
         return cell_texture.painted(self._grains[cell], radius_um, poses[cell], blur * _BLUR_STEP_UM)
 
     def _render_vesicles(
-        self, expected: npt.NDArray[np.float32], view: View, vesicles: Points, z: npt.NDArray[np.float64], electrons: float
+        self,
+        expected: npt.NDArray[np.float32],
+        view: View,
+        vesicles: Points,
+        z: npt.NDArray[np.float64],
+        electrons: float,
     ) -> None:
         shown = view.lit(vesicles, 0.0)
-        sigma = np.hypot(defocused_sigma_um(view.sigma_um, view.depth_um, z[shown] - view.defocus_um), self._size_um[shown])
+        sigma = np.hypot(
+            defocused_sigma_um(view.sigma_um, view.depth_um, z[shown] - view.defocus_um), self._size_um[shown]
+        )
         pixels = view.to_pixels(vesicles[shown])
         amount = electrons * (self._molecules * self._vesicles_remaining)[shown]
         add_stamps(expected, pixels[:, 0], pixels[:, 1], np.minimum(sigma, _WIDEST_UM) / view.pixel_um, amount)

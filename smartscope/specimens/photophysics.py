@@ -39,7 +39,7 @@ class Fluorophore:
         return self.quantum_yield * self.absorbed(dose_j_per_cm2, wavelength_nm)
 
     def bleach(self, remaining: Fractions, dose_j_per_cm2: Fractions, wavelength_nm: float) -> None:
-        """Take from each pool (N,) what a dose (N,) destroys: first order in the photons absorbed, hence exponential."""
+        """Take from each pool (N,) what a dose (N,) destroys: first order in photons absorbed, hence exponential."""
         per_j_per_cm2 = self.bleaching_yield * self.absorbed(1.0, wavelength_nm)
         remaining *= np.exp(-per_j_per_cm2 * dose_j_per_cm2)
 

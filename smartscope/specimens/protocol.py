@@ -57,15 +57,15 @@ class View:
     def to_pixels(self, places_um: Points) -> Points:
         """ROI pixels (N, 2) of sample places (N, 2)."""
         inverse = np.linalg.inv(np.asarray(self.affine_um_per_px))
-        return (places_um - np.asarray(self.stage_um)) @ inverse.T + np.asarray(self.centre_px())
+        return np.asarray((places_um - np.asarray(self.stage_um)) @ inverse.T + np.asarray(self.centre_px()))
 
-    def box(self, place_um: npt.NDArray[np.float64], half_um: float) -> tuple[int, int, int, int]:
-        """ROI pixels (left, top, right, bottom; end exclusive) around a square of the sample; may be empty."""
-        corners = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)]) * half_um
-        pixels = self.to_pixels(place_um + corners)
-        left, top = np.maximum(np.floor(pixels.min(axis=0)).astype(int), 0)
-        right, bottom = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + 1, (self.roi.width, self.roi.height))
-        return int(left), int(top), int(right), int(bottom)
+    def boxes(self, places_um: Points, half_um: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """ROI pixels (N, 4): left, top, right, bottom (exclusive) around squares of the sample; some may be empty."""
+        reach = np.abs(np.linalg.inv(np.asarray(self.affine_um_per_px))).sum(axis=1) * half_um[:, None]
+        pixels = self.to_pixels(places_um)
+        first = np.maximum(np.floor(pixels - reach), 0)
+        last = np.minimum(np.ceil(pixels + reach) + 1, (self.roi.width, self.roi.height))
+        return np.concatenate([first, last], axis=1).astype(np.int64)
 
     def lit(self, places_um: Points, margin_um: npt.NDArray[np.float64] | float) -> npt.NDArray[np.bool_]:
         """Which places (N, 2), with a margin, the light reaches."""

@@ -13,6 +13,7 @@ from recording import SHAPE, a_frame, config, noise, recording, run_path
 
 from smartscope.errors import RecorderError
 from smartscope.recorder import recorder as module
+from smartscope.recorder.chunks import IN_FLIGHT
 from smartscope.recorder.reader import RunReader
 
 TESTS = str(Path(__file__).parents[1])
@@ -76,7 +77,8 @@ def test_killed_process_loses_no_more_than_the_frames_in_flight(tmp_path: Path, 
             if line.endswith("\n"):
                 written, taken = map(int, line.split())
     run = RunReader(run_path(tmp_path))
-    assert written <= len(run.frame_rows) <= taken + 1
+    in_flight = 17 + (IN_FLIGHT + 2) * frames_per_chunk  # half the queue, chunks under way, being started, filling
+    assert max(written, taken - in_flight) <= len(run.frame_rows) <= taken + 1
     check_listed_frames(run)
     assert [row["frame"] for row in run.decisions] == list(range(len(run.decisions)))
     assert len(run.decisions) >= written
@@ -107,11 +109,11 @@ def test_a_folder_that_vanishes_is_a_fault(tmp_path: Path, monkeypatch: pytest.M
         while recorder.statistics().frames_written < 1:
             os.sched_yield()
         shutil.rmtree(run_path(tmp_path))
+        while recorder.fault is None:
+            os.sched_yield()
         with pytest.raises(RecorderError, match="No such file"):
-            while True:
-                recorder.put_frame(a_frame(1))
+            recorder.put_frame(a_frame(1))
         recorder.finish("done")
-    assert recorder.fault is not None
 
 
 def test_ten_thousand_small_frames_make_few_files_and_all_come_back(tmp_path: Path) -> None:

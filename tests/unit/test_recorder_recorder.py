@@ -92,13 +92,14 @@ def test_only_the_recorder_holds_frames_and_only_until_they_are_on_disk(tmp_path
     with recording(tmp_path, config(chunk_mb=1e-6, processed_every=0)) as recorder:
         frame = a_frame(0)
         image = np.zeros(SHAPE, np.float32)
-        gone = [weakref.ref(frame.pixels), weakref.ref(image)]
+        pixels_alive, image_alive = weakref.ref(frame.pixels), weakref.ref(image)
         recorder.put_result(Result(frame, image))
         recorder.put_frame(frame)
         del frame, image
         recorder.finish("done")
         gc.collect()
-        assert [reference() for reference in gone] == [None, None]
+        assert pixels_alive() is None
+        assert image_alive() is None
 
 
 def test_a_slow_disk_is_a_fault_and_what_was_taken_is_still_written(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from smartscope.config import LimitsConfig
 from smartscope.ports import Context, Delay, DoseState
 from smartscope.recorder.reader import RunReader
 from smartscope.recorder.tables import Geometry, write_tracks
-from smartscope.result import Result, empty_tracks
+from smartscope.result import Result, Tracks
 
 AFFINE = ((0.1, 0.02), (-0.03, -0.1))
 SENSOR = (100, 200)
@@ -22,14 +22,13 @@ SENSOR = (100, 200)
 
 def a_result(index: int) -> Result:
     """Two tracks: one seen, one predicted."""
-    whole = np.array([4, 9], np.int32)
-    place = np.array([index + 0.1, 7.0], np.float32)
-    tracks = replace(
-        empty_tracks(), track_id=whole, parent_id=whole - 5, x_px=place, y_px=place + 1, missed_frames=whole // 9
-    )
-    zeros = {name: np.zeros(2, np.float32) for name in ("vx_px_s", "vy_px_s", "sigma_px", "size_px", "intensity")}
-    ages = {name: np.zeros(2, np.int32) for name in ("age_frames", "label")}
-    return Result(a_frame(index), tracks=replace(tracks, **zeros, **ages))
+    columns: dict[str, Any] = {item.name: np.zeros(2, np.float32) for item in fields(Tracks)}
+    ids = np.array([4, 9], np.int32)
+    columns |= dict.fromkeys(("age_frames", "label"), ids * 0)
+    columns |= {"track_id": ids, "parent_id": ids - 5, "missed_frames": ids // 9}
+    columns["x_px"] = np.array([index + 0.1, 7.0], np.float32)
+    columns["y_px"] = columns["x_px"] + 1
+    return Result(a_frame(index), tracks=Tracks(**columns))
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -96,9 +95,9 @@ def test_no_tracks_no_file_and_the_table_can_be_made_again(tmp_path: Path) -> No
     run = run_path(tmp_path)
     assert not (run / "results" / "tracks.csv").exists()
     assert write_tracks(run, Geometry(0.1)) == 0
-    row = {"frame": 0, "tracks": {"track_id": [1], "parent_id": [-1], "x_px": [1.5], "y_px": ["NaN"]}}
-    row["tracks"] |= {name: [0] for name in ("vx_px_s", "vy_px_s", "sigma_px", "age_frames", "missed_frames")}
-    row["tracks"] |= {name: [0] for name in ("size_px", "intensity", "label")}
+    columns = [item.name for item in fields(Tracks)]
+    tracks: dict[str, list[Any]] = {**{name: [0] for name in columns}, "x_px": [1.5], "y_px": ["NaN"]}
+    row = {"frame": 0, "tracks": tracks}
     (run / "results" / "results.jsonl").write_text(json.dumps(row) + "\n")
     assert write_tracks(run, Geometry(0.1)) == 1
-    assert lines(run)[0]["y_px"] == "nan"
+    assert lines(run)[0]["y_px"] == "NaN"

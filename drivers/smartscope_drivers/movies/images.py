@@ -25,7 +25,7 @@ class ImagesMovie:
         self._where, self._channel = str(folder), channel
         files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
         self._files = sorted(files, key=lambda file: natural(file.name))
-        self.interval_ms = None
+        self.interval_ms: float | None = None
         if not self._files:
             raise InputError("holds no images", where=self._where, allowed=KINDS, remedy="give one of these")
         self.shape = self._read(self._files[0]).shape[:2]
@@ -90,7 +90,12 @@ def _opened(file: Path) -> Any:
 
 def _read_image(file: Path) -> npt.NDArray[Any]:
     if file.suffix.lower() in TIFF_SUFFIXES:
-        return np.asarray(tifffile.imread(file))
+        try:
+            return np.asarray(tifffile.imread(file))
+        except tifffile.TiffFileError as error:
+            raise InputError(f"is no image: {error}", where=str(file), remedy="take it out of the folder") from error
+        except ValueError:
+            pass  # a compression that tifffile leaves to imagecodecs; pillow knows LZW
     with _opened(file) as image:
         return np.asarray(image)
 
@@ -99,7 +104,7 @@ def _size_of(file: Path) -> tuple[int, int]:
     """(H, W) from the header."""
     if file.suffix.lower() in TIFF_SUFFIXES:
         with tifffile.TiffFile(file) as tiff:
-            page = tiff.pages[0].keyframe
-            return page.imagelength, page.imagewidth
+            height, width = tiff.series[0].shape[:2]
+            return height, width
     with _opened(file) as image:
         return image.height, image.width

@@ -56,7 +56,15 @@ class TiffMovie:
         if self._whole is not None:
             return own_uint16(self._whole[self._stack.index(index)])
         page = self._file.series[0].pages[self._stack.page(index)]
-        pixels = page.asarray().reshape(self._stack.page_shape)
+        if page is None:  # OME-XML may name planes of files that are gone
+            raise InputError(
+                f"frame {index} is missing", where=self._where, remedy="restore the files of this OME-TIFF"
+            )
+        try:
+            pixels = page.asarray().reshape(self._stack.page_shape)
+        except ValueError as error:
+            what = f"cannot be decoded: {error}"
+            raise InputError(what, where=self._where, remedy="pip install 'smartscope[images]'") from error
         return own_uint16(pixels[self._stack.sample])
 
     def settings(self, index: int) -> Settings | None:

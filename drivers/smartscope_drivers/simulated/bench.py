@@ -3,10 +3,10 @@
 A real laser stays on when the computer crashes; so does this one. Whoever owns a light writes each change of its power
 with its time; the world reads them to integrate the light truly delivered, and a test may look after ``kill -9``.
 
-Layout, little-endian int64 and float64: for each light ``[count, 0]`` and then a ring of ``RING`` pairs ``[t_ns, mW]``.
-A change is visible once ``count`` covers it: the pair is written first, the count (8 aligned bytes, one store) after it,
-so a writer killed in between leaves nothing half-said. A file of zeros means: off since ever. One writer at a time per
-light is the owner's duty; readers need no lock.
+Layout, little-endian int64 and float64: for each light ``[count, 0]`` and then a ring of ``RING`` pairs
+``[t_ns, mW]``. A change is visible once ``count`` covers it: the pair is written first, the count (8 aligned bytes,
+one store) after it, so a writer killed in between leaves nothing half-said. A file of zeros means: off since ever.
+One writer at a time per light is the owner's duty; readers need no lock.
 """
 
 from __future__ import annotations

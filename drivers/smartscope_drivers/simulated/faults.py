@@ -44,7 +44,7 @@ class FaultOptions(Section):
 
 
 class Faults:
-    """Counts calls and lets the chosen ones misbehave; one object for all devices of a world, usable from any thread."""
+    """Counts calls and lets the chosen ones misbehave; one object for all devices of a world, for any thread."""
 
     def __init__(self, options: FaultOptions, clock: Clock) -> None:
         self.options = options

@@ -1,6 +1,6 @@
 """Detectors behind the ``Model`` port."""
 
-
+from smartscope_models.detection.cells import CellDetector
 from smartscope_models.detection.spots import SpotDetector
 
 __all__ = ["CellDetector", "SpotDetector"]

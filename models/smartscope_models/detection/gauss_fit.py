@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 ITERATIONS = 12
-CONVERGED_PX = 1e-3
+CONVERGED_PX = 4e-3
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -82,7 +82,7 @@ def _fit(data, left, top, f, sigma, excess, read):  # type: ignore[no-untyped-de
     """Improve f = (x, y, sigma, amplitude, background) in place; False if it ran away."""
     matrix, vector, step, trial = np.empty((5, 5)), np.empty(5), np.empty(5), np.empty(5)
     x0, y0 = f[0], f[1]
-    damping = 0.01
+    damping = 0.003
     chi2 = _normal_equations(data, left, top, f, excess, read, matrix, vector)
     for _ in range(ITERATIONS):
         if not _solve(matrix, vector, damping, step):

@@ -105,7 +105,7 @@ class SpotDetector:
 
     def _fit(self, pixels: np.ndarray, calibration: PixelCalibration, places: np.ndarray) -> Detections:
         fitted = np.empty((len(places), 4))
-        radius = math.ceil(2.5 * self._sigma)
+        radius = math.ceil(2.2 * self._sigma)
         fit_spots(
             pixels, calibration.offset_adu, calibration.electrons_per_adu, places, self._sign, self._sigma, radius,
             calibration.excess, calibration.nominal_read_variance_e2, fitted,

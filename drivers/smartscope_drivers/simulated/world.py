@@ -1,0 +1,278 @@
+"""Only this file knows how specimen, light path, stage and camera of the simulated microscope act on each other.
+
+The devices write what they do with its time; the camera asks for the picture of an exposure. Motion and bleaching run
+on the specimen's fixed grid of time, so that the state at a moment depends on the seed and on the light delivered until
+then (whether or not the camera exposed), never on when frames were taken.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from smartscope.config import LightConfig, MicroscopeConfig
+from smartscope.errors import ConfigurationError
+from smartscope.frame import Pixels, Roi
+from smartscope.optics.camera_noise import CameraNoise
+from smartscope.optics.illumination import collected_fraction, dose_j_per_cm2
+from smartscope.optics.psf import depth_um, sigma_um
+from smartscope.plugins import problems_of
+from smartscope.ports import Clock, whole_sensor
+from smartscope.specimens.beads import Beads
+from smartscope.specimens.cells import Cells
+from smartscope.specimens.protocol import STEP_S, GroundTruth, Points, Specimen, View
+from smartscope_drivers.simulated.bench import LightBench
+from smartscope_drivers.simulated.faults import Faults
+from smartscope_drivers.simulated.options import WorldOptions
+from smartscope_drivers.simulated.timeline import Timeline
+from smartscope_drivers.simulated.trajectory import Trajectory
+
+SPECIMENS: dict[str, type[Cells] | type[Beads]] = {"cells": Cells, "beads": Beads}
+STEP_NS = round(STEP_S * 1e9)
+Pattern = npt.NDArray[np.float32]
+"""(h, w) relative illumination in [0, 1], stretched over the sensor's field."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorldTruth:
+    """What is really there at one moment, and how the camera looks at it. For tests and benchmarks only."""
+
+    t_ns: int
+    specimen: GroundTruth
+    view: View
+
+    def to_pixels(self, places_um: Points, roi: Roi) -> Points:
+        """Pixels (N, 2) of ``roi`` for places (N, 2) in um; the centre of the top-left pixel is (0, 0)."""
+        return replace(self.view, roi=roi).to_pixels(places_um)
+
+
+class World:
+    """Everything behind the simulated devices, seeded; any thread may call.
+
+    Args:
+        config: what is true of the instrument: camera, optics, lights, sensor.
+        clock: the run's; the world begins at its present time.
+        seed: of specimen and noise.
+        token: names the light bench that the owner of the lights writes; empty: one of its own.
+        options: the hardware's speeds, the specimen, the faults.
+
+    Raises:
+        ConfigurationError: the specimen's options are wrong.
+        InputError: a calibration map of the camera cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: MicroscopeConfig,
+        clock: Clock,
+        seed: int = 0,
+        token: str = "",
+        options: WorldOptions | None = None,
+    ) -> None:
+        self.config, self.clock, self.seed = config, clock, seed
+        self.options = options or WorldOptions()
+        self.token = token or uuid.uuid4().hex
+        self.t0_ns = clock.now_ns()
+        self.faults = Faults(self.options.faults, clock)
+        self.stage = Trajectory((0.0, 0.0), self.options.stage_um_per_s, self.options.stage_settling_ms)
+        self.focus = Trajectory((0.0,), self.options.focus_um_per_s, self.options.focus_settling_ms)
+        self.shutter_open = Timeline(True)
+        self.filter_position = Timeline(0)
+        self.pattern: Timeline[Pattern | None] = Timeline(None)
+        self.closing = threading.Event()
+        self._exposing = Timeline(False)
+        self._bench = LightBench(self.token, [light.name for light in config.lights])
+        self._powers = {light.name: Timeline(0.0) for light in config.lights}
+        self._known_changes = dict.fromkeys(self._powers, 0)
+        self._lock = threading.Lock()
+        self._noise = CameraNoise(config.camera, config.sensor, seed)
+        self._life = _Life(self)
+        self._twin = _Life(self)
+        self._expected = np.zeros((0, 0), np.float32)
+        self._lit: tuple[Roi, Pattern | None, Pattern | None] | None = None
+
+    def close(self) -> None:
+        """End blocked calls and let go of the light bench; the lights stay as they are."""
+        self.closing.set()
+        self.faults.release()
+        with self._lock:
+            self._bench.close()
+
+    # ---------------------------------------------------------------- light
+
+    def power_mw(self, light: str) -> float:
+        """Power of a light now.
+
+        Raises:
+            DeviceError: no such light.
+        """
+        return self._bench.power_mw(light)
+
+    def _read_lights(self) -> None:
+        for light, powers in self._powers.items():
+            self._known_changes[light], changes = self._bench.changes_since(light, self._known_changes[light])
+            for t_ns, power_mw in changes:
+                powers.set(t_ns, power_mw)
+
+    def doses(self, t0_ns: int, t1_ns: int) -> dict[float, float]:
+        """J/cm2 delivered between two moments where the illumination is full, by wavelength; dark ones are left out."""
+        doses: dict[float, float] = {}
+        for light in self.config.lights:
+            energy_mj = sum(
+                power_mw * self._open_s(light, a_ns, b_ns)
+                for a_ns, b_ns, power_mw in self._powers[light.name].pieces(t0_ns, t1_ns)
+                if power_mw > 0
+            )
+            if energy_mj > 0:
+                diameter_um = self.config.optics.illuminated_diameter_um
+                dose = dose_j_per_cm2(energy_mj, light.transmission, diameter_um)
+                doses[light.wavelength_nm] = doses.get(light.wavelength_nm, 0.0) + dose
+        return doses
+
+    def _open_s(self, light: LightConfig, t0_ns: int, t1_ns: int) -> float:
+        """Seconds for which nothing stood between a light and the sample."""
+        open_ns = 0
+        for a_ns, b_ns, shutter_open in self.shutter_open.pieces(t0_ns, t1_ns):
+            if not shutter_open:
+                continue
+            if light.gated_by_camera:
+                open_ns += sum(d - c for c, d, exposing in self._exposing.pieces(a_ns, b_ns) if exposing)
+            else:
+                open_ns += b_ns - a_ns
+        return open_ns / 1e9
+
+    def relative_light(self, places_um: Points, t_ns: int) -> npt.NDArray[np.float64]:
+        """Illumination (N,) of places (N, 2), 1 where it is full: the disc around the axis, times the SLM's pattern."""
+        view = self.view(t_ns, whole_sensor(self.config.sensor))
+        light = view.lit(places_um, 0.0).astype(np.float64)
+        if (pattern := self.pattern.at(t_ns)) is not None:
+            scale = np.array(pattern.shape) / np.array(self.config.sensor)
+            column, row = np.floor((view.to_pixels(places_um) + 0.5) * scale[::-1]).astype(int).T
+            inside = (row >= 0) & (row < pattern.shape[0]) & (column >= 0) & (column < pattern.shape[1])
+            light *= np.where(inside, pattern[row * inside, column * inside], 0.0)
+        return light
+
+    def dose_at(self, full_dose: float, t_ns: int, places_um: Points) -> npt.NDArray[np.float64]:
+        """Dose (N,) at places (N, 2) when ``full_dose`` is delivered where the illumination is full."""
+        return full_dose * self.relative_light(places_um, t_ns)
+
+    def _illumination(self, roi: Roi, pattern: Pattern | None) -> Pattern | None:
+        """Relative illumination (H, W) of the pixels of ``roi``; None where it is full everywhere."""
+        if self._lit is None or self._lit[0] != roi or self._lit[1] is not pattern:
+            self._lit = roi, pattern, self._lit_pixels(roi, pattern)
+        return self._lit[2]
+
+    def _lit_pixels(self, roi: Roi, pattern: Pattern | None) -> Pattern | None:
+        height, width = self.config.sensor
+        rows, columns = roi.y + np.arange(roi.height), roi.x + np.arange(roi.width)
+        radius_px = self.config.optics.illuminated_diameter_um / 2 / (self.config.camera.pixel_size_nm / 1e3)
+        square = (rows[:, None] - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2
+        lit = (square < radius_px**2).astype(np.float32)
+        if pattern is None:
+            return None if lit.all() else lit
+        shown = np.ix_(
+            (2 * rows + 1) * pattern.shape[0] // (2 * height), (2 * columns + 1) * pattern.shape[1] // (2 * width)
+        )
+        return np.asarray(lit * pattern[shown], np.float32)
+
+    # ---------------------------------------------------------------- view
+
+    def focal_plane_um(self, t_ns: int) -> float:
+        """Focus position at which the specimen's plane is sharp; it may drift."""
+        minutes = (t_ns - self.t0_ns) / 60e9
+        return self.options.focal_plane_um + self.options.focus_drift_um_per_min * minutes
+
+    def affine_um_per_px(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Stage displacement that brings a point back that lies one pixel off: what a calibration should find."""
+        pixel_um = self.config.camera.pixel_size_nm / 1e3
+        angle = math.radians(self.options.camera_rotation_deg)
+        x_sign = -1.0 if self.options.camera_mirrored else 1.0
+        cosine, sine = pixel_um * math.cos(angle), pixel_um * math.sin(angle)
+        return (x_sign * cosine, -sine), (x_sign * sine, cosine)
+
+    def view(self, t_ns: int, roi: Roi) -> View:
+        """How the sample is imaged at ``t_ns``."""
+        optics, options = self.config.optics, self.options
+        na, index = optics.numerical_aperture, optics.refractive_index
+        passed = list(options.filters.values())[self.filter_position.at(t_ns)]
+        x_um, y_um = self.stage.at(t_ns)
+        return View(
+            stage_um=(x_um, y_um),
+            defocus_um=self.focus.at(t_ns)[0] - self.focal_plane_um(t_ns),
+            affine_um_per_px=self.affine_um_per_px(),
+            sensor_shape=self.config.sensor,
+            roi=roi,
+            sigma_um=sigma_um(optics.emission_nm, na),
+            depth_um=depth_um(optics.emission_nm, na, index),
+            detected_fraction=collected_fraction(na, index)
+            * options.transmission
+            * passed
+            * self.config.camera.quantum_efficiency,
+            lit_radius_um=optics.illuminated_diameter_um / 2,
+        )
+
+    # ---------------------------------------------------------------- pictures and truth
+
+    def render(self, out: Pixels, roi: Roi, t_start_ns: int, t_end_ns: int, frame: int) -> None:
+        """Expose frame number ``frame`` into ``out`` (H, W): places as at mid-exposure, light as it truly came.
+
+        Raises:
+            InputError: mid-exposure lies before that of an earlier frame.
+        """
+        middle_ns = (t_start_ns + t_end_ns) // 2
+        with self._lock:
+            self._exposing.set(t_start_ns, True)
+            self._exposing.set(t_end_ns, False)
+            self._read_lights()
+            self._life.advance(middle_ns)
+            if self._expected.shape != out.shape:
+                self._expected = np.empty(out.shape, np.float32)
+            self._expected.fill(0)
+            if doses := self.doses(t_start_ns, t_end_ns):
+                self._life.specimen.render(self._expected, self.view(middle_ns, roi), doses)
+                if (illumination := self._illumination(roi, self.pattern.at(middle_ns))) is not None:
+                    self._expected *= illumination
+            self._noise.expose(self._expected, out, roi, frame)
+
+    def truth(self, t_ns: int) -> WorldTruth:
+        """What is really there at any moment since the world began; asking in order of time is quickest."""
+        with self._lock:
+            self._read_lights()
+            if t_ns < self._twin.t_ns:
+                self._twin = _Life(self)  # the past is lived through again: same seed, same light
+            self._twin.advance(t_ns)
+            return WorldTruth(
+                t_ns, self._twin.specimen.ground_truth(), self.view(t_ns, whole_sensor(self.config.sensor))
+            )
+
+
+class _Life:
+    """A specimen and how far it has lived through the light of its world."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._steps = world, 0
+        self.t_ns = world.t0_ns
+        options = world.options
+        try:
+            self.specimen: Specimen = SPECIMENS[options.specimen](world.seed, **options.specimen_options)
+        except ValidationError as error:
+            raise ConfigurationError(options.specimen, problems_of(error, "specimen_options")) from error
+
+    def advance(self, t_ns: int) -> None:
+        """Move on to ``t_ns``, bleached by every whole step of the grid that is over."""
+        world = self._world
+        while (end_ns := world.t0_ns + (self._steps + 1) * STEP_NS) <= t_ns:
+            if doses := world.doses(end_ns - STEP_NS, end_ns):
+                self.specimen.advance((self._steps + 1) * STEP_S)
+                for wavelength_nm, dose in doses.items():
+                    self.specimen.expose(wavelength_nm, partial(world.dose_at, dose, end_ns))
+            self._steps += 1
+        self.specimen.advance(max((t_ns - world.t0_ns) / 1e9, self._steps * STEP_S))
+        self.t_ns = t_ns

@@ -1,0 +1,162 @@
+"""From a smooth picture to separate regions: threshold, distance from the edge, and flooding that parts touching ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Floats = npt.NDArray[np.float32]
+BINS = 256
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def reduce(image, offset, gain, factor, out):  # type: ignore[no-untyped-def]
+    """out (H // factor, W // factor): mean of (image - offset) · gain over blocks; offset, gain scalars."""
+    height, width = out.shape
+    scale = gain / np.float32(factor * factor)
+    for i in range(height):
+        target = out[i]
+        target[:] = 0
+        for k in range(factor):
+            row = image[i * factor + k]
+            for j in range(width):
+                total = np.float32(0)
+                for m in range(factor):
+                    total += np.float32(row[j * factor + m])
+                target[j] += total
+        for j in range(width):
+            target[j] = (target[j] - offset * factor * factor) * scale
+
+
+def otsu(image: Floats) -> float:
+    """Level that parts the grey values best into two classes; Otsu, IEEE TSMC 9:62 (1979)."""
+    counts, edges = np.histogram(image, BINS)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    weight = below * (below[-1] - below)
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = weight * (sums / below - (sums[-1] - sums) / (below[-1] - below)) ** 2
+    return float(edges[1 + int(np.argmax(np.nan_to_num(between)))])
+
+
+@njit(nogil=True, cache=True)
+def distances(mask, out):  # type: ignore[no-untyped-def]
+    """out (H, W): chamfer distance (Borgefors, CVGIP 34:344, 1986; 3-4) to the nearest pixel outside, in pixels.
+
+    Pixels beyond the frame count as inside, so that an object cut by the edge is as deep as a whole one.
+    """
+    height, width = mask.shape
+    far = np.float32(3 * (height + width))
+    straight, diagonal = np.float32(3), np.float32(4)
+    for i in range(height):
+        for j in range(width):
+            best = far if mask[i, j] else np.float32(0)
+            if best > 0 and j > 0:
+                best = min(best, out[i, j - 1] + straight)
+            if best > 0 and i > 0:
+                best = min(best, out[i - 1, j] + straight)
+                if j > 0:
+                    best = min(best, out[i - 1, j - 1] + diagonal)
+                if j + 1 < width:
+                    best = min(best, out[i - 1, j + 1] + diagonal)
+            out[i, j] = best
+    for i in range(height - 1, -1, -1):
+        for j in range(width - 1, -1, -1):
+            best = out[i, j]
+            if j + 1 < width:
+                best = min(best, out[i, j + 1] + straight)
+            if i + 1 < height:
+                best = min(best, out[i + 1, j] + straight)
+                if j > 0:
+                    best = min(best, out[i + 1, j - 1] + diagonal)
+                if j + 1 < width:
+                    best = min(best, out[i + 1, j + 1] + diagonal)
+            out[i, j] = best
+    out /= straight
+
+
+@njit(nogil=True, cache=True)
+def _root(parent, k):  # type: ignore[no-untyped-def]
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
+
+
+@njit(nogil=True, cache=True)
+def flood(height_map, mask, neck, labels):  # type: ignore[no-untyped-def]
+    """Watershed from the tops down; labels (H, W) int32 from 1, 0 outside; returns how many.
+
+    Where two basins meet they become one unless the pass lies below ``neck`` times the lower of the two tops; all (H, W).
+    """
+    rows, columns = height_map.shape
+    flat, inside = height_map.ravel(), np.flatnonzero(mask.ravel())
+    order = inside[np.argsort(-flat[inside], kind="mergesort")]
+    basin = np.full(rows * columns, -1)
+    parent, top = np.empty(len(order), np.int64), np.empty(len(order), np.float32)
+    basins = 0
+    for pixel in order:
+        i, j = pixel // columns, pixel % columns
+        mine = -1
+        for di in range(-1, 2):
+            for dj in range(-1, 2):
+                if not (0 <= i + di < rows and 0 <= j + dj < columns):
+                    continue
+                other = basin[pixel + di * columns + dj]
+                if other < 0:
+                    continue
+                other = _root(parent, other)
+                if mine < 0 or other == mine:
+                    mine = other
+                    continue
+                low, high = (other, mine) if top[other] < top[mine] else (mine, other)
+                if flat[pixel] >= neck * top[low]:
+                    parent[low] = high
+                mine = high
+        if mine < 0:
+            mine = basins
+            parent[basins], top[basins] = basins, flat[pixel]
+            basins += 1
+        basin[pixel] = mine
+    name = np.zeros(basins, np.int32)
+    count = 0
+    labels[:] = 0
+    for pixel in order:
+        root = _root(parent, basin[pixel])
+        if name[root] == 0:
+            count += 1
+            name[root] = count
+        labels[pixel // columns, pixel % columns] = name[root]
+    return count
+
+
+@njit(nogil=True, cache=True)
+def measure(labels, picture, electrons, floor, fraction, count):  # type: ignore[no-untyped-def]
+    """(count, 4): mean x, y, number of pixels, sum of electrons above ``floor``², of the bright part of each region.
+
+    A region's bright part is what lies above ``floor`` + ``fraction`` of the way to the region's mean in ``picture``.
+    """
+    rows, columns = labels.shape
+    level, number = np.zeros(count), np.zeros(count)
+    for i in range(rows):
+        for j in range(columns):
+            k = labels[i, j] - 1
+            if k >= 0:
+                level[k] += picture[i, j]
+                number[k] += 1
+    out = np.zeros((count, 4))
+    for i in range(rows):
+        for j in range(columns):
+            k = labels[i, j] - 1
+            if k >= 0 and picture[i, j] >= floor + fraction * (level[k] / number[k] - floor):
+                out[k, 0] += j
+                out[k, 1] += i
+                out[k, 2] += 1
+                out[k, 3] += electrons[i, j] - floor * floor
+    for k in range(count):
+        if out[k, 2] > 0:
+            out[k, 0] /= out[k, 2]
+            out[k, 1] /= out[k, 2]
+    return out

@@ -1,0 +1,71 @@
+"""`check` names everything that can be known to be wrong before any device is touched."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smartscope.check import check, problems
+from smartscope.config import ExperimentConfig
+from smartscope.errors import ConfigurationError
+from smartscope.loading import load
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+
+
+def keys(overrides: list[str]) -> set[str]:
+    return {problem.key for problem in problems(load(DEMO, overrides, {}))}
+
+
+def test_the_demo_is_sound(tmp_path: Path) -> None:
+    check(load(DEMO, [f"output={tmp_path / 'runs'}"], {}))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("microscope.driver=telescope", "microscope.driver"),
+        ("microscope.options.specimn=cells", "microscope.options.specimn"),
+        ("pipeline.0.model=qualty", "pipeline.0.model"),
+        ("pipeline.0.options.nothing=1", "pipeline.0.options.nothing"),
+        ("policies.0.policy=my_policy:Missing", "policies.0.policy"),
+        ("policies.1.options.light=laser_561", "policies.1.options.light"),
+        ("start.lights_mw.laser_561=1", "start.lights_mw.laser_561"),
+        ("start.lights_mw.laser_488=100", "start.lights_mw.laser_488"),
+        ("limits.lights={}", "start.lights_mw.laser_488"),
+        ("limits.lights.laser_561={max_power_mw: 1}", "limits.lights.laser_561"),
+        ("start.exposure_ms=500", "start.exposure_ms"),
+        ("start.x_um=9999", "start.x_um"),
+        ("start.roi={x: 500, y: 0, width: 64, height: 64}", "start.roi"),
+        ("bus.host=0.0.0.0", "bus.host"),
+        ("bus.host=somewhere", "bus.host"),
+        ("bus.control_port=5601", "bus"),
+        ("microscope.camera.gain_map=nowhere.npy", "microscope.camera.gain_map"),
+        ("output=/proc/nothing", "output"),
+    ],
+)
+def test_each_problem_is_named_by_its_key(override: str, key: str) -> None:
+    assert key in keys([override])
+
+
+def test_a_place_without_limits() -> None:
+    assert "start.x_um" in keys(["start.x_um=1", "limits.x_um=null"])
+
+
+def test_virtual_time_needs_no_hardware() -> None:
+    assert "clock" in keys(["clock=virtual", "microscope.driver=micromanager", "microscope.options={}"])
+
+
+def test_a_dose_budget_needs_a_light() -> None:
+    tree: dict[str, Any] = {"dose": {"budget_j_per_cm2": 1}}
+    assert {problem.key for problem in problems(ExperimentConfig.model_validate(tree))} == {"dose.budget_j_per_cm2"}
+
+
+def test_loopback_by_name_is_loopback() -> None:
+    assert "bus.host" not in keys(["bus.host=localhost"])
+
+
+def test_check_raises_all_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check(load(DEMO, ["start.exposure_ms=500", "start.x_um=9999"], {}))
+    assert len(caught.value.problems) == 2
