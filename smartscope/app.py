@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -124,16 +124,11 @@ def _open_hardware(config: ExperimentConfig) -> Iterator[tuple[Clock, GuardedLig
     """Lights first, then the microscope; closed in the reverse order, dark on every way out."""
     clock, link, setup = clock_of(config), Link(), lights_setup_of(config)
     with ExitStack() as stack:
-        lights = open_lights(
-            setup,
-            config.safety,
-            config.limits,
-            on_fault=link.fault,
-            supervised=not clock.virtual,
-            driver_opens_its_own=True,
-        )
+        # in virtual time there is no machine time to guard: the driver opens its lights itself, on the run's clock
+        guarded = replace(setup, lights=()) if clock.virtual else setup
+        lights = open_lights(guarded, config.safety, config.limits, on_fault=link.fault, driver_opens_its_own=True)
         stack.callback(lights.close)
-        microscope = open_microscope(config, clock, lights if setup.lights else None, setup.token)
+        microscope = open_microscope(config, clock, lights if guarded.lights else None, setup.token)
         stack.callback(microscope.close)
         if (own := getattr(microscope, "own_lights", None)) is not None:
             lights.adopt(own)

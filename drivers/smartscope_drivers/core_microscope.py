@@ -219,6 +219,9 @@ class CoreMicroscope:
             made_roi = SetRoi(self._while_stopped(lambda: self._set_roi(command.roi)))
             # a restart separates old frames from new ones: nothing is uncertain about it
             return Applied(command, made_roi, t_called_ns, self._clock.now_ns(), Certainty.EXACT)
+        if setting not in self._stamper.keys:
+            known = ", ".join(self._stamper.keys)
+            raise DeviceError("this microscope has no such setting", where=setting, allowed=known, remedy="name one of these")
         self._stamper.begin(setting, t_called_ns)
         try:
             made_true = self._carry_out(command)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pymmcore_plus import CMMCorePlus, DeviceType, FocusDirection
 
@@ -25,7 +26,7 @@ NEGLIGIBLE_UM = 1e-3
 class EntryState:
     """Device properties, ROI and stage places at entry."""
 
-    properties: Mapping[tuple[str, str], str]
+    properties: Mapping[tuple[str, str], Any]
     roi: tuple[int, ...]
     xy_um: Sequence[float] | None
     z_um: float | None
@@ -43,7 +44,7 @@ class EntryState:
 
     def as_text(self) -> dict[str, str]:
         """``Label.Property`` → value."""
-        return {f"{label}.{name}": value for (label, name), value in self.properties.items()}
+        return {f"{label}.{name}": str(value) for (label, name), value in self.properties.items()}
 
     def restore(self, core: CMMCorePlus, roles: Roles, lights: frozenset[str], clock: Clock) -> None:
         """Put back what differs, stages last; what cannot be put back is logged, since closing must go on."""
@@ -74,14 +75,14 @@ class EntryState:
         return (self.z_um > core.getPosition(roles.focus)) == away
 
 
-def read_properties(core: CMMCorePlus) -> dict[tuple[str, str], str]:
-    """(label, property) → value, of every device."""
-    values: dict[tuple[str, str], str] = {}
+def read_properties(core: CMMCorePlus) -> dict[tuple[str, str], Any]:
+    """(label, property) → value, of every device; text, but for Python devices."""
+    values: dict[tuple[str, str], Any] = {}
     for label in core.getLoadedDevices():
         for name in core.getDevicePropertyNames(label):
             try:
                 with device_errors("reading"):
-                    values[label, name] = str(core.getProperty(label, name))
+                    values[label, name] = core.getProperty(label, name)
             except DeviceError as error:
                 log.debug("%s.%s cannot be read: %s", label, name, error)
     return values

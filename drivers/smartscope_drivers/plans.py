@@ -27,14 +27,14 @@ from smartscope.errors import DeviceError, DeviceTimeout
 from smartscope.frame import Roi, Settings
 from smartscope.ports import Clock
 from smartscope_drivers.core_camera import CoreCamera, Image
-from smartscope_drivers.core_tools import device_errors
+from smartscope_drivers.core_tools import device_errors, wait_until_idle
 
 Apply = Callable[[Command], Applied]
 Planned = tuple[Image, Settings | None]
 """An image, and its settings where a hardware sequence stepped through them."""
 
 SLACK_S = 5.0
-"""A frame of a burst may be late by so much beyond four exposures."""
+"""A frame of a burst may be late by so much beyond four exposures, and a device may stay busy for so long."""
 
 
 class PlanEngine(MDAEngine):
@@ -43,6 +43,13 @@ class PlanEngine(MDAEngine):
     def __init__(self, core: CMMCorePlus, camera: CoreCamera, clock: Clock, apply: Apply) -> None:
         super().__init__(core, use_hardware_sequencing=not clock.virtual, restore_initial_state=False)
         self._camera, self._clock, self._apply = camera, clock, apply
+
+    def setup_event(self, event: useq.MDAEvent) -> None:
+        """A single event's devices are waited for one by one, so that virtual time can pass meanwhile."""
+        if isinstance(event, SequencedEvent):
+            super().setup_event(event)
+        else:
+            self.setup_single_event(event)
 
     def setup_single_event(self, event: useq.MDAEvent) -> None:
         """Every device of the event, each confirmed."""
@@ -106,9 +113,7 @@ class PlanEngine(MDAEngine):
         if event.x_pos is None and event.y_pos is None:
             return
         x_um, y_um = self.mmcore.getXYPosition()
-        self._apply(
-            MoveStage(x_um if event.x_pos is None else event.x_pos, y_um if event.y_pos is None else event.y_pos)
-        )
+        self.do(MoveStage(x_um if event.x_pos is None else event.x_pos, y_um if event.y_pos is None else event.y_pos))
 
     def _set_event_z(self, event: useq.MDAEvent) -> None:
         if event.z_pos is not None:
@@ -125,6 +130,7 @@ class PlanEngine(MDAEngine):
     def _set_event_properties(self, properties: Sequence[useq.PropertyTuple]) -> None:
         for label, name, value in properties:
             self.mmcore.setProperty(label, name, value)
+            wait_until_idle(self.mmcore, label, SLACK_S, self._clock)
 
     def _set_event_slm_image(self, event: useq.MDAEvent) -> None:
         if event.slm_image is not None and not (event.slm_image.device or self.mmcore.getSLMDevice()):

@@ -36,7 +36,8 @@ class Stamper:
         self._lights = tuple(initial.lights_mw)
         self._settled_ns = now_ns
         values = _values(initial) | {f"preset:{group}": preset for group, preset in (presets or {}).items()}
-        self._keys = tuple(values)
+        self.keys = tuple(values)
+        """Setting keys of everything that is stamped."""
         for key, value in values.items():
             self._timeline.record(Change(key, value, now_ns, now_ns))
         self._steady: Stamp | None = None
@@ -103,7 +104,7 @@ class Stamper:
             roi = self._roi
         values: dict[str, Any] = {}
         certainty: dict[str, Certainty] = {}
-        for key in self._keys:
+        for key in self.keys:
             values[key], known = self._timeline.during(key, t_start_ns, t_end_ns)
             known = Certainty.MIXED if key in pending else known
             if known is Certainty.MIXED or not key.startswith("preset:"):

@@ -34,7 +34,7 @@ BLOCK = 4
 BRIGHT = (0.98, 0.998)
 DARK = 0.02
 HIGHEST = 0.9999
-IN_VIEW = 3.0
+IN_VIEW = 4.0
 """Signal, in standard deviations of a 4 x 4 mean's noise, below which nothing is in view."""
 TRUST_EMPTY = 0.3
 TRUST_SATURATED = 0.4
@@ -130,7 +130,7 @@ class QualityMeter:
             "background_e": background,
             "signal_to_noise": signal / math.sqrt(variance) if variance > 0 else 0.0,
             "saturated_fraction": float(saturated),
-            "saturation_headroom": 1 - (highest - self._offset) / (self._saturation - self._offset),
+            "saturation_headroom": 1 - (highest - self._offset) / max(self._saturation - self._offset, 1.0),
         }
         return figures, signal > IN_VIEW * quiet
 

@@ -197,6 +197,47 @@ EVENT_TYPES: Mapping[str, type[Header]] = {_type_of(message): message for messag
 MESSAGE_TYPES: Mapping[str, type[Header]] = {**EVENT_TYPES, **{_type_of(message): message for message in _DATA}}
 
 
+def asyncapi() -> dict[str, Any]:
+    """The same as an AsyncAPI 3.0 document: which message travels on which endpoint, and who may send what."""
+    models: list[type[BaseModel]] = [*MESSAGE_TYPES.values(), Request, Reply]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    channels = {"events": _EVENTS, "data": _DATA, "control": (Request, Reply), "laser_off": (Request, Reply)}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "smartscope", "version": VERSION, "description": "Multipart ZeroMQ: topic, JSON, buffers."},
+        "servers": {
+            name: {"host": f"127.0.0.1:{port}", "protocol": "zmq"}
+            for name, port in zip(channels, (5601, 5602, 5603, 5604), strict=True)
+        },
+        "channels": {
+            name: {
+                "servers": [{"$ref": f"#/servers/{name}"}],
+                "messages": {model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in sent},
+            }
+            for name, sent in channels.items()
+        },
+        "operations": {
+            name: {
+                "action": "send" if name in ("events", "data") else "receive",
+                "channel": {"$ref": f"#/channels/{name}"},
+            }
+            for name in channels
+        },
+        "components": {
+            "messages": {
+                model.__name__: {
+                    "contentType": "application/json",
+                    "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
+                }
+                for model in models
+            },
+            "schemas": definitions["$defs"],
+        },
+    }
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema of every message, of requests and of replies, under ``$defs`` (``smartscope schema wire``)."""
     models: list[type[BaseModel]] = [*MESSAGE_TYPES.values(), Request, Reply]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import time
 from threading import Thread
 
 import zmq
@@ -99,8 +100,9 @@ class Endpoints:
         """End the context and the threads that live on it; one that is stuck in a handler is left behind."""
         ender = Thread(target=self._context.term, name="bus-end", daemon=True)
         ender.start()
+        deadline = time.monotonic() + timeout_s
         for thread in (*threads, *self._threads, ender):
-            thread.join(timeout_s)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def port_of(endpoint: str) -> int:

@@ -51,10 +51,14 @@ class RunFolder:
             InputError: the folder exists already, or ``base`` cannot be written.
             RecorderError: the disk has less than ``min_free_gb`` left.
         """
-        path = base / f"{name}-{at:%Y%m%d-%H%M%S}"
+        return cls.create_at(base / f"{name}-{at:%Y%m%d-%H%M%S}", name, at, min_free_gb=min_free_gb)
+
+    @classmethod
+    def create_at(cls, path: Path, name: str, at: datetime, *, min_free_gb: float = 1.0) -> Self:
+        """Make the folder ``path`` with a first ``run.json``; raises as ``create`` does."""
         try:
-            base.mkdir(parents=True, exist_ok=True)
-            check_space(base, min_free_gb)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_space(path.parent, min_free_gb)
             path.mkdir()
             (path / "results").mkdir()
         except FileExistsError as error:

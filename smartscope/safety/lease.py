@@ -131,8 +131,7 @@ class LeasedLights:
         """
         began_ns = time.perf_counter_ns()
         report = self._rehearse(Rehearse(t_ns=began_ns))
-        if not isinstance(report, Darkened):  # pragma: no cover - the two rehearsals come one after the other
-            raise DeviceError(f"unexpected {report.kind}", where="supervisor")
+        assert isinstance(report, Darkened)
         return report, (report.t_ns - began_ns) / 1e6
 
     def rehearse_take_over(self) -> TakenOver:
@@ -142,8 +141,7 @@ class LeasedLights:
             DeviceTimeout: it could not.
         """
         report = self._rehearse(TakeOver(why="rehearsal", end_controller=False))
-        if not isinstance(report, TakenOver):  # pragma: no cover - the two rehearsals come one after the other
-            raise DeviceError(f"unexpected {report.kind}", where="supervisor")
+        assert isinstance(report, TakenOver)
         return report
 
     def close(self) -> None:

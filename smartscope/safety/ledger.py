@@ -86,11 +86,15 @@ class DoseLedger:
         self._t_ns = t_ns
 
     def state(self, t_ns: int) -> DoseState:
-        """Dose, budget and rates of the field in the light.
+        """Dose, budget and rates of the field in the light."""
+        self.advance(t_ns)
+        return self.peek()
+
+    def peek(self) -> DoseState:
+        """The state at the last time that was told; any thread may look.
 
         A budget in photons is shown in J/cm² as if only the light with most photons per joule were used from now on.
         """
-        self.advance(t_ns)
         spent, photons = self._most_exposed(self._lit)
         left_in_photons = (self._budgets[1] - photons) / max(self._photons.values(), default=1.0)
         return DoseState(

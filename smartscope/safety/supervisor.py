@@ -166,16 +166,25 @@ class Supervisor:
         if power_mw == 0:
             return self._lights.set_power(light, 0.0)
         self._refuse_unless_allowed(light, power_mw)
+        overtaken = Refused(
+            "the lights were darkened while this set-point was on its way", where=f"supervisor, {light}"
+        )
         lapses = self._lapses
-        if self._darks_heard == darks_heard:
-            self._lit_ns = time.perf_counter_ns()  # before the call: it may light and then block
-            self._for_guard.put(Look())
+        if self._darks_heard != darks_heard:
+            raise overtaken
+        self._lit_ns = time.perf_counter_ns()  # before the call: it may light and then block
+        self._for_guard.put(Look())
+        try:
             confirmed_mw = self._lights.set_power(light, power_mw)
+        except Exception:
+            if (self._darks_heard, self._lapses) == (darks_heard, lapses):
+                raise
+        else:
             if (self._darks_heard, self._lapses) == (darks_heard, lapses):
                 return confirmed_mw
-            self._lit_ns = time.perf_counter_ns()
-            self._lights_dark()
-        raise Refused("the lights were darkened while this set-point was on its way", where=f"supervisor, {light}")
+        self._lit_ns = time.perf_counter_ns()
+        self._lights_dark()
+        raise overtaken
 
     def _refuse_unless_allowed(self, light: str, power_mw: float) -> None:
         where, highest_mw = f"supervisor, {light}", self._start.max_power_mw.get(light, 0.0)

@@ -16,6 +16,7 @@ import numpy as np
 
 from smartscope.app import run_experiment
 from smartscope.doctor import machine
+from smartscope.frame import Frame
 from smartscope.loading import load
 from smartscope.recorder.reader import RunReader
 
@@ -25,13 +26,27 @@ TOLERANCE = 0.10
 
 
 class Watcher:
-    """Looks at the ground truth beside the run."""
+    """Looks at the ground truth beside the run: is the cell that began nearest the centre still in view?"""
 
     def __init__(self) -> None:
-        self.world: Any = None
+        self.target: int | None = None
+        self.in_view: list[tuple[float, bool]] = []
 
-    def __call__(self, microscope: Any) -> None:
-        self.world = microscope.world
+    def __call__(self, rig: Any) -> None:
+        self._world, self._see = rig.microscope.world, rig.loop.see_frame
+        rig.loop.see_frame = self.see
+
+    def see(self, frame: Frame) -> None:
+        """Every tenth frame: the target's true place in its pixels."""
+        self._see(frame)
+        if frame.index % 10:
+            return
+        truth, roi = self._world.truth(frame.t_end_ns), frame.settings.roi
+        places = truth.to_pixels(truth.specimen.cells_um, roi)
+        if self.target is None:
+            self.target = int(np.argmin(np.hypot(*(places - [roi.width / 2, roi.height / 2]).T)))
+        x_px, y_px = places[self.target]
+        self.in_view.append((frame.t_end_ns / 1e9, 0 <= x_px < roi.width and 0 <= y_px < roi.height))
 
 
 def one(seed: int, policies: bool, duration_s: float, extra: list[str]) -> dict[str, Any]:
@@ -42,23 +57,17 @@ def one(seed: int, policies: bool, duration_s: float, extra: list[str]) -> dict[
     config = load(DEMO, changes + extra)
     watcher = Watcher()
     with tempfile.TemporaryDirectory() as folder:
-        run_experiment(config, output=Path(folder) / "run", on_microscope=watcher)
+        run_experiment(config, output=Path(folder) / "run", on_rig=watcher)
         reader = RunReader(Path(folder) / "run")
         results, frames = list(reader.results), list(reader.frame_rows)
-    return judge(config, watcher.world, results, frames)
+    return judge(config, watcher, results, frames)
 
 
-def judge(config: Any, world: Any, results: list[Any], frames: list[Any]) -> dict[str, Any]:
-    """Against the truth: is the cell that was nearest the centre at the start still in view?"""
+def judge(config: Any, watcher: Watcher, results: list[Any], frames: list[Any]) -> dict[str, Any]:
+    """Figures of a run from its rows and from the truth seen beside it; signal-to-noise after settling."""
     t0_ns = frames[0]["t_start_ns"]
-    target = int(np.argmin(np.hypot(*(world.truth(t0_ns).cell_xy_um - [frames[0]["x_um"], frames[0]["y_um"]]).T)))
-    half_um = config.microscope.camera.pixel_size_nm * 1e-3 * config.microscope.sensor[0] / 2
-    inside, snr = [], []
-    for row in frames[:: max(1, len(frames) // 500)]:
-        if (row["t_start_ns"] - t0_ns) / 1e9 < SETTLED_S:
-            continue
-        x_um, y_um = world.truth(row["t_end_ns"]).cell_xy_um[target]
-        inside.append(abs(x_um - row["x_um"]) < half_um and abs(y_um - row["y_um"]) < half_um)
+    inside = [seen for _, seen in watcher.in_view]
+    snr: list[float] = []
     goal = next(p.options["target_signal_to_noise"] for p in config.policies if "target_signal_to_noise" in p.options)
     for row in results:
         if (row["ready_ns"] - t0_ns) / 1e9 >= SETTLED_S and "signal_to_noise" in row["quality"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from smartscope.bus import wire
-from smartscope.bus.messages import EVENT_TYPES, MAX_ARRAYS, MESSAGE_TYPES, Decision, Header
+from smartscope.bus.messages import EVENT_TYPES, MAX_ARRAYS, MESSAGE_TYPES, Decision, Header, asyncapi
 from smartscope.errors import BusError
 
 HEADER: dict[str, Any] = {"v": "1.0", "type": "state", "session": "S", "seq": 0, "t_ns": 5, "state": "running"}
@@ -169,6 +170,17 @@ def test_schema_names_every_message_and_describes_what_is_sent() -> None:
     assert schema["$defs"]["Image"]["properties"]["type"]["const"] == "frame"
     assert set(EVENT_TYPES) | {"frame", "detections", "tracks"} == set(MESSAGE_TYPES)
     json.dumps(schema)
+
+
+def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+    document = asyncapi()
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))
+    assert len(references) > 30
+    for reference in references:
+        place: Any = document
+        for step in reference.split("/"):
+            place = place[step]
+        assert place
 
 
 def test_no_file_of_the_bus_unpickles() -> None:

@@ -1,4 +1,4 @@
-"""The simulated camera on a virtual clock: no sequence, no thread, no waiting; each exposure is drawn when it is due."""
+"""The simulated camera on a virtual clock: no sequence, no thread, no waiting; exposures are drawn when due."""
 
 from __future__ import annotations
 

@@ -1,0 +1,208 @@
+"""``smartscope process denoise | detect | track``: the live models on files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smartscope import plugins
+from smartscope.errors import StageFailed
+from smartscope.frame import Frame
+from smartscope.ports import Instrument, Model, TaskInputs
+from smartscope.result import Detections, Result
+from smartscope_models.estimate import MAX_FRAMES, estimate_calibration
+from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
+from smartscope_models.tables import DetectionTable, read_detections, write_table
+from smartscope_models.tracking import KalmanTracker
+
+Report = Callable[[int, int], None]
+DETECTION_COLUMNS = ("frame", "x_px", "y_px", "size_px", "intensity", "label")
+TRACK_COLUMNS = ("frame", "track_id", "x_px", "y_px", "parent_id")
+CELL_SIZE_PX = 6.0
+"""Objects of a table without ``label`` count as cells where their median size is above this."""
+
+
+class DenoiseTask:
+    """TIFF → float32 TIFF in counts, offset included. Options: ``model``, and those of the model."""
+
+    def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
+        """Denoise every frame; raises InputError for a movie that cannot be read, StageFailed if no image came back."""
+        with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
+            instrument, known = _instrument(movie, inputs)
+            name, model = _model(inputs.options, "model", "denoise", instrument)
+            watch = Stopwatch()
+            with FloatTiffWriter(part, len(movie), movie.shape) as writer:
+                for frame, result in _results(model, movie, watch):
+                    if result.image is None:
+                        raise StageFailed(f"{name} gave no image of frame {frame.index}", remedy="choose a denoiser")
+                    writer.write(result.image)
+                    report(frame.index + 1, len(movie))
+        return {"model": name, **watch.figures(), **known}
+
+
+class DetectTask:
+    """TIFF → CSV ``frame,x_px,y_px,size_px,intensity,label``. Options: ``model``, and those of the model."""
+
+    def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
+        """Detect in every frame; raises InputError for a movie that cannot be read."""
+        with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
+            instrument, known = _instrument(movie, inputs)
+            name, model = _model(inputs.options, "model", "detect_spots", instrument)
+            watch = Stopwatch()
+            count = write_table(part, DETECTION_COLUMNS, _detection_rows(model, movie, watch, report))
+        return {"model": name, "detections": count, **watch.figures(), **known}
+
+
+class TrackTask:
+    """TIFF or detections CSV → CSV ``frame,track_id,x_px,y_px,parent_id``, each detection in its own place.
+
+    Further columns of a CSV are carried through. Options: ``detector`` (TIFF), and those of detector and tracker.
+    """
+
+    def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
+        """Follow every object; raises InputError for a movie or table that cannot be read."""
+        if Path(inputs.source).suffix.lower() == ".csv":
+            return self._table(inputs, report)
+        return self._movie(inputs, report)
+
+    def _table(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
+        table = read_detections(inputs.source)
+        with written_whole(inputs.output, inputs.source) as part:
+            options = {key: value for key, value in inputs.options.items() if key not in _RESERVED}
+            tracker: KalmanTracker = plugins.build("models", "track", options, inputs.instrument)
+            watch = Stopwatch()
+            ids = _follow_table(tracker, table, watch, report)
+            names = (*TRACK_COLUMNS, *table.others)
+            numbers = table.numbers
+            order = np.argsort(numbers["frame"], kind="stable").tolist()
+            rows = (
+                (int(numbers["frame"][n]), int(ids[n]), float(numbers["x_px"][n]), float(numbers["y_px"][n]), -1)
+                + tuple(column[n] for column in table.others.values())
+                for n in order
+            )
+            write_table(part, names, rows)
+        return {"model": "track", "tracks": len(np.unique(ids)), **watch.figures()}
+
+    def _movie(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
+        with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
+            instrument, known = _instrument(movie, inputs)
+            tracker_keys = set(plugins.options_model(KalmanTracker).model_fields)
+            mine = {key: value for key, value in inputs.options.items() if key in tracker_keys}
+            rest = {key: value for key, value in inputs.options.items() if key not in tracker_keys}
+            name, detector = _model(rest, "detector", "detect_spots", instrument)
+            tracker: KalmanTracker = plugins.build("models", "track", mine, instrument)
+            tracker.warm_up(movie.shape)
+            watch = Stopwatch()
+            count = write_table(part, TRACK_COLUMNS, _track_rows(detector, tracker, movie, watch, report))
+        return {"model": f"{name}, track", "points": count, **watch.figures(), **known}
+
+
+_RESERVED = ("camera_given", "model", "detector", "engine")
+
+
+class Stopwatch:
+    """Wall and CPU time of each frame's own work, files left out."""
+
+    def __init__(self) -> None:
+        self._wall_ns: list[int] = []
+        self._cpu_ns = 0
+
+    def __enter__(self) -> Stopwatch:
+        self._start = time.perf_counter_ns(), time.process_time_ns()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wall_ns.append(time.perf_counter_ns() - self._start[0])
+        self._cpu_ns += time.process_time_ns() - self._start[1]
+
+    def figures(self) -> dict[str, float]:
+        """Number of frames, median and 99th percentile of wall time, mean CPU time, in ms."""
+        wall_ms = np.array(self._wall_ns) / 1e6
+        return {
+            "frames": len(wall_ms),
+            "median_ms": float(np.median(wall_ms)),
+            "p99_ms": float(np.percentile(wall_ms, 99)),
+            "cpu_ms_per_frame": self._cpu_ns / 1e6 / len(wall_ms),
+        }
+
+
+def _instrument(movie: TiffMovie, inputs: TaskInputs) -> tuple[Instrument, dict[str, float]]:
+    """The instrument as given, or with a camera fitted to the movie; and what was fitted."""
+    if inputs.options.get("camera_given", True):
+        return inputs.instrument, {}
+    chosen = np.unique(np.linspace(0, len(movie) - 1, MAX_FRAMES).astype(int))
+    camera = estimate_calibration([movie.pixels(int(i)) for i in chosen], inputs.instrument.camera, movie.bits)
+    fitted = ("electrons_per_adu", "offset_adu", "read_noise_e")
+    return Instrument(camera, inputs.instrument.optics), {f"estimated_{key}": getattr(camera, key) for key in fitted}
+
+
+def _model(options: Mapping[str, Any], key: str, default: str, instrument: Instrument) -> tuple[str, Model]:
+    """The model that the options name, built with the options that are left."""
+    name = str(options.get(key) or default)
+    own = {option: value for option, value in options.items() if option not in _RESERVED}
+    return name, plugins.build("models", name, own, instrument)
+
+
+def _results(model: Model, movie: TiffMovie, watch: Stopwatch) -> Iterator[tuple[Frame, Result]]:
+    """Every frame through the model, with as many earlier ones as it wants."""
+    model.warm_up(movie.shape)
+    recent: list[Frame] = []
+    for frame in movie.frames():
+        recent = [*recent, frame][-(model.history + 1) :]
+        with watch:
+            result = model.step(recent, Result(frame))
+        yield frame, result
+
+
+def _detection_rows(model: Model, movie: TiffMovie, watch: Stopwatch, report: Report) -> Iterator[tuple[object, ...]]:
+    for frame, result in _results(model, movie, watch):
+        if (found := result.detections) is not None:
+            for x, y, size, intensity, label in zip(*_columns(found), strict=True):
+                yield frame.index, x, y, size, intensity, int(label)
+        report(frame.index + 1, len(movie))
+
+
+def _columns(found: Detections) -> list[list[float]]:
+    return [c.astype(float).tolist() for c in (found.x_px, found.y_px, found.size_px, found.intensity, found.label)]
+
+
+def _track_rows(
+    detector: Model, tracker: KalmanTracker, movie: TiffMovie, watch: Stopwatch, report: Report
+) -> Iterator[tuple[object, ...]]:
+    for frame, result in _results(detector, movie, watch):
+        if (found := result.detections) is not None:
+            ids = tracker.follow(frame, found)
+            for track_id, x, y in zip(ids.tolist(), found.x_px.tolist(), found.y_px.tolist(), strict=True):
+                yield frame.index, track_id, x, y, -1
+        report(frame.index + 1, len(movie))
+
+
+def _follow_table(
+    tracker: KalmanTracker, table: DetectionTable, watch: Stopwatch, report: Report
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """(N,) identities, frame by frame; the field of view is the box around all detections."""
+    numbers = table.numbers
+    frame_of = numbers["frame"].astype(np.int64)
+    size, intensity = table.column("size_px", 1.0), table.column("intensity", 1.0)
+    label = table.column("label", float(np.median(size) > CELL_SIZE_PX))
+    extent = tuple(int(np.ceil(np.ptp(numbers[axis]))) + 1 for axis in ("y_px", "x_px"))
+    field = np.broadcast_to(np.uint16(0), extent)  # the tracker looks at its shape alone
+    tracker.warm_up((extent[0], extent[1]))
+    ids = np.full(len(table), -1)
+    first, last = int(frame_of.min()), int(frame_of.max())
+    order = np.argsort(frame_of, kind="stable")
+    starts = np.searchsorted(frame_of[order], np.arange(first, last + 2))
+    for k, index in enumerate(range(first, last + 1)):
+        rows = order[starts[k] : starts[k + 1]]
+        found = Detections(
+            *(c[rows].astype(np.float32) for c in (numbers["x_px"], numbers["y_px"], size, intensity)),
+            label[rows].astype(np.int32),
+        )
+        with watch:
+            ids[rows] = tracker.follow(as_frame(field, index), found)
+        report(k + 1, last + 1 - first)
+    return ids
