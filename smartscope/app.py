@@ -43,6 +43,7 @@ from smartscope.report.summary import line
 from smartscope.safety.gate import SafetyGate
 from smartscope.safety.hand_over import perform_hand_over
 from smartscope.safety.ledger import DoseLedger
+from smartscope.safety.plan_gate import PlanGate
 from smartscope.safety.lights import GuardedLights, open_lights
 from smartscope.safety.signals import StopFlag, light_guard
 from smartscope.safety.watchdog import Lapse, Watchdog
@@ -215,7 +216,15 @@ def _wire(
     gate = SafetyGate(config.limits, ledger, capabilities, config.arm)
     instrument = instrument_of(config)
     affine = capabilities.stage_affine
-    decider = Decider(ranked_policies(config), gate, instrument, config.limits, capabilities.sensor_shape, affine)
+    decider = Decider(
+        ranked_policies(config),
+        gate,
+        PlanGate(gate, scope.lights),
+        instrument,
+        config.limits,
+        capabilities.sensor_shape,
+        affine,
+    )
     mailbox: NewestWins[Window] = NewestWins()
 
     def see(frame: Frame) -> None:
@@ -291,23 +300,23 @@ def status(rig: Rig) -> dict[str, Any]:
     """Running figures of a run, for clients and the progress bar."""
     loop, counts, box = rig.loop, rig.grabber.statistics(), rig.mailbox.statistics()
     settings, dose = rig.microscope.settings(), loop.dose
-    result, delay = loop.latest, loop.delay()
+    result, (p50_ms, p95_ms) = loop.latest, loop.latency_ms()
     return {
         "state": loop.state,
         "elapsed_s": round(loop.elapsed_s, 2),
-        "frames": counts.received,
-        "frames_lost": counts.lost,
-        "frames_displaced": box.displaced,
+        "frame": counts.received - 1,
+        "lost_frames": counts.lost,
+        "displaced_frames": box.displaced,
         "exposure_ms": settings.exposure_ms,
         "lights_mw": dict(settings.lights_mw),
         "x_um": settings.x_um,
         "y_um": settings.y_um,
         "z_um": settings.z_um,
         "dose_j_per_cm2": dose.spent_j_per_cm2,
-        "dose_budget_j_per_cm2": dose.budget_j_per_cm2 if dose.budget_j_per_cm2 < float("inf") else None,
+        "budget_j_per_cm2": dose.budget_j_per_cm2 if dose.budget_j_per_cm2 < float("inf") else None,
         "signal_to_noise": result.quality.get("signal_to_noise") if result else None,
-        "delay_median_ms": delay.median_ms,
-        "delay_spread_ms": delay.spread_ms,
+        "latency_p50_ms": p50_ms,
+        "latency_p95_ms": p95_ms,
         "recorder_fullness": rig.diary.recorder.statistics().queue_fullness if rig.diary.recorder else 0.0,
     }
 
@@ -316,13 +325,14 @@ def _look(rig: Rig) -> tuple[float, float | None, str]:
     """Done, total and words for the progress bar."""
     now, config = status(rig), rig.config
     snr = now["signal_to_noise"]
-    said = f"{now['frames']} frames, {now['frames_lost']} lost"
+    frames = rig.grabber.statistics().received
+    said = f"{frames} frames, {now['lost_frames']} lost"
     if snr is not None:
         said += f", signal-to-noise {snr:.1f}"
-    if now["dose_budget_j_per_cm2"]:
-        said += f", dose {now['dose_j_per_cm2']:.0f} of {now['dose_budget_j_per_cm2']:.0f} J/cm2"
+    if now["budget_j_per_cm2"]:
+        said += f", dose {now['dose_j_per_cm2']:.0f} of {now['budget_j_per_cm2']:.0f} J/cm2"
     if config.frames is not None:
-        return now["frames"], config.frames, said
+        return frames, config.frames, said
     return now["elapsed_s"], config.duration_s, said
 
 

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smartscope.command import Command, Request
+from smartscope.command import Command, Request, RunPlan
 from smartscope.config import LimitsConfig
-from smartscope.errors import StageFailed
+from smartscope.errors import Refused, StageFailed
 from smartscope.moment import Moment
 from smartscope.ports import Choice, Context, Instrument, Policy
 from smartscope.result import Result
 from smartscope.safety.gate import SafetyGate, Verdict
+from smartscope.safety.plan_gate import PlanGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,14 @@ class Decider:
         self,
         policies: Sequence[RankedPolicy],
         gate: SafetyGate,
+        plan_gate: PlanGate,
         instrument: Instrument,
         limits: LimitsConfig,
         sensor_shape: tuple[int, int],
         stage_affine: tuple[tuple[float, float], tuple[float, float]] | None,
     ) -> None:
         self.policies = tuple(sorted(policies, key=lambda ranked: -ranked.priority))
-        self._gate, self._instrument, self._limits = gate, instrument, limits
+        self._gate, self._plan_gate, self._instrument, self._limits = gate, plan_gate, instrument, limits
         self._sensor_shape, self._stage_affine = sensor_shape, stage_affine
         self._states: dict[str, Any] = {}
         self._silenced: set[str] = set()
@@ -100,14 +102,27 @@ class Decider:
                 elif setting in self._busy:
                     verdict = Verdict(None, "busy", f"the last command for {setting} is still on its way")
                 else:
-                    verdict = self._remember(self._gate.judge(request, moment.settings, moment.t_ns))
+                    verdict = self._remember(self._judge(request, moment))
                 rulings.append(Ruling(ranked.name, request, verdict))
         return rulings
 
     def demand(self, request: Request, moment: Moment) -> Verdict:
         """Rule on what no policy asked for (start, operator, safety): in shadow too it is carried out."""
-        verdict = self._gate.judge(request, moment.settings, moment.t_ns)
+        verdict = self._judge(request, moment)
         return self._remember(replace(verdict, granted=verdict.would_grant))
+
+    def _judge(self, request: Request, moment: Moment) -> Verdict:
+        """Live commands go to the gate, planned parts whole to the plan gate."""
+        if not isinstance(request.command, RunPlan):
+            return self._gate.judge(request, moment.settings, moment.t_ns)
+        if self._busy:
+            return Verdict(None, "busy", f"still on its way: {', '.join(sorted(self._busy))}")
+        try:
+            events = self._plan_gate.check(request.command.events, moment.settings, moment.t_ns)
+        except Refused as error:
+            return Verdict(None, "plan", error.line())
+        granted = RunPlan(request.command.name, tuple(events))
+        return Verdict(granted, would_grant=granted)
 
     def _remember(self, verdict: Verdict) -> Verdict:
         if verdict.granted is not None:

@@ -416,6 +416,14 @@ class Loop:
         low, median, high = np.percentile(np.fromiter(self._delays_ms, float), (16, 50, 84))
         return Delay(float(median), float(high - low) / 2)
 
+    def latency_ms(self) -> tuple[float, float]:
+        """(p50, p95) from exposure mid-point to effect, over the last 200 carried-out decisions; 0 before the first."""
+        delays = list(self._delays_ms)
+        if not delays:
+            return 0.0, 0.0
+        p50, p95 = np.percentile(delays, (50, 95))
+        return float(p50), float(p95)
+
     def _moment(self) -> Moment:
         t_ns = self._clock.now_ns()
         elapsed_s = (t_ns - self._began_ns) / 1e9

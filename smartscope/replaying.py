@@ -28,6 +28,7 @@ from smartscope.recorder.rows import command_from_row, decision_from_row, frame_
 from smartscope.result import Result
 from smartscope.safety.gate import SafetyGate
 from smartscope.safety.ledger import DoseLedger
+from smartscope.safety.plan_gate import PlanGate
 
 DEMANDERS = ("start", "operator", "safety")
 """Who decides without being a policy; their wishes are taken from the record, not made again."""
@@ -112,6 +113,7 @@ class _OnceMore:
         self._decider = Decider(
             ranked_policies(config),
             self._gate,
+            PlanGate(self._gate, microscope.lights),
             instrument,
             config.limits,
             capabilities.sensor_shape,

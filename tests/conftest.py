@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,18 @@ HANG_S = 90.0
 """Before pytest's own timeout, so that the stacks of all threads are seen."""
 
 
+def _cores() -> set[str]:
+    """Micro-Manager cores that are open; none where no driver was imported."""
+    tools = sys.modules.get("smartscope_drivers.core_tools")
+    return tools.open_cores() if tools else set()
+
+
 @pytest.fixture(autouse=True)
 def _clean_and_alive() -> Iterator[None]:
-    """Fail a test that leaves threads, sockets or cores behind; dump every stack when one hangs."""
+    """Fail a test that leaves threads, sockets or Micro-Manager cores behind; dump every stack when one hangs."""
     faulthandler.dump_traceback_later(HANG_S)
     try:
-        with nothing_left_behind():
+        with nothing_left_behind(_cores):
             yield
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -23,6 +23,7 @@ from smartscope.ports import Capabilities, Choice, Context, Instrument, whole_se
 from smartscope.result import Result
 from smartscope.safety.gate import SafetyGate
 from smartscope.safety.ledger import DoseLedger
+from smartscope.safety.plan_gate import PlanGate
 from smartscope.virtual import Schedule, VirtualRun
 
 SHAPE = (32, 48)
@@ -99,7 +100,9 @@ class FakeMicroscope:
             return None
         while self._number in self.lost:
             self._number += 1
-        frame = replace(a_frame(-1, self._number, self._epoch, self._started_ns), settings=self._latched, t_end_ns=now_ns)
+        frame = replace(
+            a_frame(-1, self._number, self._epoch, self._started_ns), settings=self._latched, t_end_ns=now_ns
+        )
         self._number += 1
         self.left -= 1
         self._started_ns, self._latched = now_ns, self.now
@@ -122,7 +125,12 @@ class FakeMicroscope:
         return Applied(command, command, now_ns, now_ns)
 
     def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
-        return iter(())
+        self.calls.append("plan")
+        for number, event in enumerate(events):
+            self.clock.sleep((event.exposure or 1.0) / 1e3)
+            now_ns = self.clock.now_ns()
+            yield replace(a_frame(-1, number, self._epoch + 1, now_ns), settings=self.now, t_received_ns=now_ns)
+        self._epoch += 1
 
     def dark(self) -> None:
         self.darkened += 1
@@ -234,6 +242,7 @@ class VirtualRig:
         self.decider = Decider(
             policies,
             self.gate,
+            PlanGate(self.gate, microscope.lights),
             Instrument(microscope.camera, microscope.optics),
             self.config.limits,
             capabilities.sensor_shape,

@@ -221,7 +221,7 @@ class CoreMicroscope:
             return Applied(command, made_roi, t_called_ns, self._clock.now_ns(), Certainty.EXACT)
         if setting not in self._stamper.keys:
             known = ", ".join(self._stamper.keys)
-            raise DeviceError("this microscope has no such setting", where=setting, allowed=known, remedy="name one of these")
+            raise DeviceError("no such setting here", where=setting, allowed=known, remedy="name one of these")
         self._stamper.begin(setting, t_called_ns)
         try:
             made_true = self._carry_out(command)

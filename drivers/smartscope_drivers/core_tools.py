@@ -59,9 +59,9 @@ def close_core(core: CMMCorePlus) -> None:
         _open.discard(core)
 
 
-def open_cores() -> int:
-    """How many cores this process has not closed."""
-    return len(_open)
+def open_cores() -> set[str]:
+    """The cores that this process has not closed, described."""
+    return {repr(core) for core in _open}
 
 
 def size_ring(core: CMMCorePlus, ring_mb: float) -> int:

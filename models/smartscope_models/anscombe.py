@@ -24,7 +24,8 @@ def _stabilise(pixels, offset, gain, shift, out):  # type: ignore[no-untyped-def
     for i in range(height):
         source, dark, scale, target = pixels[i], offset[i], gain[i], out[i]
         for j in range(width):
-            target[j] = np.float32(2) * np.sqrt(max((np.float32(source[j]) - dark[j]) * scale[j] + shift, np.float32(0)))
+            light = (np.float32(source[j]) - dark[j]) * scale[j]
+            target[j] = np.float32(2) * np.sqrt(max(light + shift, np.float32(0)))
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")

@@ -86,8 +86,8 @@ class SensorCalibration:
         part = whole if whole.shape == shape else whole[roi.y : roi.y + shape[0], roi.x : roi.x + shape[1]]
         if part.shape != shape:
             raise InputError(
-                f"frame of {shape[0]} x {shape[1]} pixels at ({roi.x}, {roi.y}) lies outside the camera's {name} map of "
-                f"{whole.shape[0]} x {whole.shape[1]}",
+                f"a frame of {shape[0]} x {shape[1]} pixels at ({roi.x}, {roi.y}) lies outside the camera's {name} map "
+                f"of {whole.shape[0]} x {whole.shape[1]}",
                 remedy="record the map with the whole sensor, or leave it out of the configuration",
             )
         return np.ascontiguousarray(part)
@@ -99,7 +99,7 @@ def _map_paths(camera: CameraCalibration) -> dict[str, str | None]:
 
 def _read_map(path: str) -> Floats:
     try:
-        array = np.load(Path(path), allow_pickle=False)
+        array: np.ndarray = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the camera map: {error}", where=path, remedy="name a .npy file") from error
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all():

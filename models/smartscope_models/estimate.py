@@ -1,7 +1,7 @@
 """The camera's gain and zero level from an ordinary movie of unknown origin, by how noise grows with brightness.
 
-Noise variance = slope · mean + intercept. Each 8 x 8 block gives its mean and, from the residual of Immerkær's Laplacian
-(CVIU 64:300, 1996) and its median, a variance that smooth structure hardly touches; blocks are grouped by mean, a low
+Noise variance = slope · mean + intercept. Each 8 x 8 block gives its mean and, from the median residual of Immerkær's
+Laplacian (CVIU 64:300, 1996), a variance that smooth structure hardly touches; blocks are grouped by mean, a low
 quantile of each group passes over textured blocks, and a line is fitted through the groups.
 """
 
@@ -19,7 +19,7 @@ BLOCK = 8
 GROUPS = 12
 QUANTILE = 0.4
 """Of the variances in a group, taken as the group's noise; its bias for pure noise is undone by QUANTILE_BIAS."""
-QUANTILE_BIAS = 0.93
+QUANTILE_BIAS = 0.89
 MAX_FRAMES = 5
 SMALLEST_SLOPE = 1e-3
 Doubles = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ def estimate_calibration(frames: Sequence[Pixels], camera: CameraCalibration, bi
     """``camera`` with gain, offset and read noise fitted to (H, W) frames, and the saturation that ``bits`` allow.
 
     Offset and read noise cannot be told apart by this alone: where the line meets zero above zero counts, that is the
-    offset and the read noise is 0; else the offset is 0 and the read noise is what is left. Both describe the same noise.
+    offset and the read noise is 0; else the offset is 0 and the read noise is what is left. The noise is the same.
     """
     points = [_block_noise(frame.astype(np.float64)) for frame in frames if min(frame.shape) >= 2 * BLOCK]
     mean, variance = np.concatenate([np.empty((2, 0)), *points], axis=1)

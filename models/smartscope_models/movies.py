@@ -72,7 +72,7 @@ class TiffMovie:
         """(H, W) uint16 of one frame; raises InputError where the file is damaged or compressed in a foreign way."""
         try:
             if len(self._series.pages) == self._frames:
-                image = self._series.pages[index].asarray()
+                image = self._file.asarray(series=0, key=index)
             else:  # stacks written in one piece (ImageJ) have one page for all frames
                 image = self._series.asarray(out="memmap").reshape(self._frames, *self.shape)[index]
         except (ValueError, OSError, tifffile.TiffFileError) as error:
@@ -110,7 +110,8 @@ def written_whole(output: str | Path, source: str | Path) -> Iterator[Path]:
         yield part
         part.replace(target)
     except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(output), remedy="check folder and disk") from error
+        what = f"cannot be written: {error.strerror}"
+        raise InputError(what, where=str(output), remedy="check folder and disk") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -1,14 +1,14 @@
-"""Figures of a frame that policies steer by: signal, background, noise, saturation, and whether there is anything to see.
+"""Figures of a frame that policies steer by: signal, background, noise, saturation, and whether anything is in view.
 
-All light is measured on means of 4 x 4 pixels: a hot pixel weighs one sixteenth, and picking the brightest of many noisy
-values hardly biases the signal.
+All light is measured on means of 4 x 4 pixels: a hot pixel weighs one sixteenth, and picking the brightest of many
+noisy values biases the signal little (by 0.6 of a pixel's noise).
 
 ===================  ===================================================================================================
 signal_e             what the brightest objects have above background: mean of the 4 x 4 means between their 98 and 99.8
                      percentile, minus ``background_e``; photo-electrons per pixel and frame
 background_e         centre of the darkest peak of the 4 x 4 means: median of what lies within it, likewise
-signal_to_noise      signal_e / √(F² (signal_e + background_e) + read noise²): one pixel of a bright object; F² = 2 for an
-                     EMCCD, else 1
+signal_to_noise      signal_e / √(F² (signal_e + background_e) + read noise²): one pixel of a bright object;
+                     F² = 2 for an EMCCD, else 1
 saturated_fraction   pixels at the saturation level or above
 saturation_headroom  1 - (99.99 percentile - offset) / (saturation level - offset): 1 dark, 0 saturated
 ===================  ===================================================================================================

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from smartscope.errors import InputError
 
 NEEDED = ("frame", "x_px", "y_px")
+LAST_FRAME = 10_000_000
 USED = (*NEEDED, "size_px", "intensity", "label")
 
 
@@ -47,14 +48,16 @@ def read_detections(path: str | Path) -> DetectionTable:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"is no CSV table: {error}", where=where, remedy="give frame,x_px,y_px,... as text") from error
     if missing := [name for name in NEEDED if name not in names]:
-        raise InputError(f"lacks the columns {', '.join(missing)}", where=where, remedy=f"name them in line 1: {NEEDED}")
+        what = f"lacks the columns {', '.join(missing)}"
+        raise InputError(what, where=where, allowed=",".join(NEEDED), remedy="name them in line 1")
     if not rows:
         raise InputError("holds no rows", where=where, remedy="give a table with at least one detection")
     numbers = {name: _numbers([row[name] for row in rows], name, where) for name in USED if name in names}
     frame = numbers["frame"]
-    if (frame < 0).any() or (frame != np.round(frame)).any():
-        row = int(np.argmax((frame < 0) | (frame != np.round(frame))))
-        raise InputError(f"frame {frame[row]:g} in line {row + 2}", where=where, allowed="0, 1, 2, ...", remedy="correct it")
+    wrong = np.flatnonzero((frame < 0) | (frame > LAST_FRAME) | (frame != np.round(frame)))
+    if len(wrong):
+        what = f"frame is {frame[wrong[0]]:g} in line {wrong[0] + 2}"
+        raise InputError(what, where=where, allowed=f"0, 1, 2, ... {LAST_FRAME}", remedy="correct it")
     others = {name: [row[name] or "" for row in rows] for name in names if name not in NEEDED and name}
     return DetectionTable(numbers, others)
 

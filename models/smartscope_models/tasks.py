@@ -14,9 +14,10 @@ from smartscope.errors import StageFailed
 from smartscope.frame import Frame
 from smartscope.ports import Instrument, Model, TaskInputs
 from smartscope.result import Detections, Result
+from smartscope_models.detection.objects import detections_of
 from smartscope_models.estimate import MAX_FRAMES, estimate_calibration
 from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
-from smartscope_models.tables import DetectionTable, read_detections, write_table
+from smartscope_models.tables import NEEDED, DetectionTable, read_detections, write_table
 from smartscope_models.tracking import KalmanTracker
 
 Report = Callable[[int, int], None]
@@ -76,15 +77,13 @@ class TrackTask:
             tracker: KalmanTracker = plugins.build("models", "track", options, inputs.instrument)
             watch = Stopwatch()
             ids = _follow_table(tracker, table, watch, report)
-            names = (*TRACK_COLUMNS, *table.others)
-            numbers = table.numbers
-            order = np.argsort(numbers["frame"], kind="stable").tolist()
+            carried = {name: column for name, column in table.others.items() if name not in TRACK_COLUMNS}
+            frame, x, y = (table.numbers[name].tolist() for name in NEEDED)
             rows = (
-                (int(numbers["frame"][n]), int(ids[n]), float(numbers["x_px"][n]), float(numbers["y_px"][n]), -1)
-                + tuple(column[n] for column in table.others.values())
-                for n in order
+                (int(frame[n]), int(ids[n]), x[n], y[n], -1, *(column[n] for column in carried.values()))
+                for n in np.argsort(frame, kind="stable").tolist()
             )
-            write_table(part, names, rows)
+            write_table(part, (*TRACK_COLUMNS, *carried), rows)
         return {"model": "track", "tracks": len(np.unique(ids)), **watch.figures()}
 
     def _movie(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
@@ -198,10 +197,7 @@ def _follow_table(
     starts = np.searchsorted(frame_of[order], np.arange(first, last + 2))
     for k, index in enumerate(range(first, last + 1)):
         rows = order[starts[k] : starts[k + 1]]
-        found = Detections(
-            *(c[rows].astype(np.float32) for c in (numbers["x_px"], numbers["y_px"], size, intensity)),
-            label[rows].astype(np.int32),
-        )
+        found = detections_of(numbers["x_px"][rows], numbers["y_px"][rows], size[rows], intensity[rows], label[rows])
         with watch:
             ids[rows] = tracker.follow(as_frame(field, index), found)
         report(k + 1, last + 1 - first)

@@ -79,7 +79,7 @@ class Client:
         """
         self.control, self.timeout_s = control, timeout_s
         host, _, port = control.rpartition(":")
-        if not host.startswith("tcp://") or not port.isdecimal():
+        if not host.startswith("tcp://") or not port.isdecimal() or not 0 < int(port) < 65535:
             raise ClientError(f"{control!r} is no endpoint; write it like {DEFAULT_ENDPOINT}")
         self._host = host
         self._laser_off = f"{host}:{int(port) + 1}"

@@ -80,7 +80,7 @@ class Control:
         self._config, self._publisher, self._handlers = config, publisher, handlers
         self._control, self._laser_off, own = self._bind_pair()
         self.endpoints: Mapping[str, str] = {**publisher.endpoints, **own}
-        """All four endpoints, with the ports truly taken; a client on another machine puts its own name for the host."""
+        """All four endpoints, with the ports truly taken; a client elsewhere puts its own name for the host."""
         self._schema_id = f"smartscope-wire-{VERSION}-{hashlib.sha256(dump(schema())).hexdigest()[:12]}"
         self._control.start()
         self._laser_off.start()

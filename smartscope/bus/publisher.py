@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import zmq
 
 from smartscope.bus.messages import EVENT_TYPES, VERSION
-from smartscope.bus.sockets import Endpoints, high_water_mark, keys_for
+from smartscope.bus.sockets import Endpoints, Socket, high_water_mark, keys_for
 from smartscope.bus.streams import TOPICS, content_of
 from smartscope.bus.wire import Arrays, Parts, encode
 from smartscope.clock import LiveClock
@@ -32,7 +32,7 @@ EVENTS_WAITING = 10_000
 MAX_SUBSCRIPTION_BYTES = 1024
 FAREWELL_MS = 200
 """How long closing may wait until the last events are with the clients."""
-_SUBSCRIBERS_S = 0.005
+_SUBSCRIBERS_S = 0.01
 """How often new subscriptions are looked for."""
 _HEARTBEAT_NS = 1_000_000_000
 _REMEMBERED = ("session", "state", "config")
@@ -83,8 +83,8 @@ class Publisher:
         self._subscribed: set[bytes] = set()
         self._remembered: dict[str, Parts] = {}
         self._closing = False
-        keys = keys_for(config)
-        self._ends = Endpoints(config.host, keys)
+        self._bell = threading.Event()
+        self._ends = Endpoints(config.host, keys_for(config))
         self._events = self._ends.socket(zmq.XPUB, send_limit=EVENTS_WAITING, receive_bytes=MAX_SUBSCRIPTION_BYTES)
         self._events.xpub_verbose = True
         self._events.linger = FAREWELL_MS
@@ -95,7 +95,6 @@ class Publisher:
             "data": self._ends.bind(self._data, config.data_port, "bus.data_port"),
         }
         """Where clients connect, with the ports truly taken."""
-        self._bell = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bus-publisher", daemon=True)
         self._thread.start()
 
@@ -181,16 +180,12 @@ class Publisher:
         return True
 
     def _answer_subscribers(self) -> None:
-        while self._events.poll(0):
-            request = self._events.recv()
+        for joins, prefix in _subscriptions(self._events):
             for parts in [self._remembered[kind] for kind in _REMEMBERED if kind in self._remembered]:
-                if request[:1] == b"\x01" and bytes(parts[0]).startswith(request[1:]):
+                if joins and bytes(parts[0]).startswith(prefix):
                     self._events.send_multipart(parts)
-        while self._data.poll(0):
-            request = self._data.recv()
-            change = {b"\x01": self._subscribed.add, b"\x00": self._subscribed.discard}.get(request[:1])
-            if change:
-                change(request[1:])
+        for joins, prefix in _subscriptions(self._data):
+            (self._subscribed.add if joins else self._subscribed.discard)(prefix)
 
     def _send_events(self) -> None:
         while item := self._queue.take():
@@ -243,3 +238,11 @@ class Publisher:
             header = newest[0]
             payload |= {"frame": header["frame"], "frame_age_ms": (now_ns - header["t_received_ns"]) / 1e6}
         self._send_event("heartbeat", payload, now_ns)
+
+
+def _subscriptions(socket: Socket) -> Iterator[tuple[bool, bytes]]:
+    """What has come in on an XPUB: subscribes or not, and the topic's beginning; anything else is passed over."""
+    while int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
+        request = socket.recv()
+        if request[:1] in (b"\x00", b"\x01"):
+            yield request[:1] == b"\x01", request[1:]

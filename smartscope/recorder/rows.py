@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import useq
 
 from smartscope.command import (
     Applied,
@@ -14,6 +15,7 @@ from smartscope.command import (
     MoveFocus,
     MoveStage,
     RunAutofocus,
+    RunPlan,
     SetExposure,
     SetLight,
     SetPreset,
@@ -104,6 +106,9 @@ def frame_from_row(row: Mapping[str, Any]) -> Frame:
 def command_to_row(command: Command) -> Row:
     """``{"type": "SetExposure", "exposure_ms": …}``."""
     row: Row = {"type": type(command).__name__}
+    if isinstance(command, RunPlan):
+        events = [event.model_dump(mode="json", exclude_unset=True) for event in command.events]
+        return {**row, "name": command.name, "events": events}
     for item in fields(command):
         value = getattr(command, item.name)
         row[item.name] = roi_to_row(value) if isinstance(value, Roi) else value
@@ -113,6 +118,8 @@ def command_to_row(command: Command) -> Row:
 def command_from_row(row: Mapping[str, Any]) -> Command:
     """The command; raises InputError if its type is unknown."""
     values = dict(row)
+    if values["type"] == RunPlan.__name__:
+        return RunPlan(values["name"], tuple(useq.MDAEvent.model_validate(event) for event in values["events"]))
     kind = _COMMANDS.get(values.pop("type"))
     if kind is None:
         raise InputError(

@@ -233,7 +233,7 @@ def _picture(
     height, width = image.shape
     step = 1 if cut else max(1, -(-max(image.shape) // MOST_PX))
     uri = png.data_uri(png.stretched(_binned(image, step), low, high))
-    bar_um = [t for t in ticks(0, width * pixel_um / 4, 2) if t > 0][-1]
+    bar_um = ticks(0, width * pixel_um / 4)[-1]
     bar_px, unit = bar_um / pixel_um, width / 100
     x, y = width - 4 * unit - bar_px, height - 4 * unit
     bar = f'<path class="bar" d="M{x:.1f} {y:.1f}h{bar_px:.1f}" stroke-width="{unit:.1f}"/>'

@@ -77,8 +77,8 @@ class Supervisor:
         self._controller = ControllerProcess(start.controller_pid) if start.controller_pid else None
         self._writing = threading.Lock()
         self._for_guard: SimpleQueue[GuardOrder] = SimpleQueue()
-        self._for_hand: SimpleQueue[tuple[SetPower | ReadBack, int]] = SimpleQueue()
-        """Orders with the number of Dark orders heard before them."""
+        self._for_hand: SimpleQueue[tuple[SetPower | ReadBack, int] | None] = SimpleQueue()
+        """Orders with the number of Dark orders heard before them; None at the end."""
         self._lease_ns = round(start.lease_ms * 1e6)
         self._renewed_ns = 0
         self._alive_ns = 0
@@ -109,6 +109,7 @@ class Supervisor:
                 self._look()
             else:
                 going = self._obey(order)
+        self._for_hand.put(None)
 
     # ---- ear
 
@@ -146,8 +147,8 @@ class Supervisor:
     # ---- hand
 
     def _act(self) -> None:
-        while True:
-            order, darks_heard = self._for_hand.get()
+        while (item := self._for_hand.get()) is not None:
+            order, darks_heard = item
             while self._darks_done < darks_heard:  # what was said first is done first
                 time.sleep(0.0005)
             try:

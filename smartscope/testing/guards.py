@@ -1,4 +1,4 @@
-"""What a test may leave behind: nothing. Threads, ZMQ sockets and contexts, Micro-Manager cores: found and named."""
+"""What a test may leave behind: nothing. Threads, ZMQ sockets and contexts are found and named."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+Finder = Callable[[], set[str]]
+"""Describes the things of one kind that are open now, each by a text of its own."""
 GRACE_S = 2.0
 """A thread that was told to end may take so long."""
 POOLS = ("zarr_", "asyncio_", "ThreadPoolExecutor-")
 """Names of the pools that zarr and dask keep for the life of the process; our own executors bear names of their own."""
 
-_cores: weakref.WeakSet[Any] = weakref.WeakSet()
 _contexts: weakref.WeakSet[Any] = weakref.WeakSet()
-_watched: set[str] = set()
 
 
 @contextmanager
-def nothing_left_behind(grace_s: float = GRACE_S) -> Iterator[None]:
-    """Raise AssertionError if the body leaves more open than it found.
+def nothing_left_behind(*more: Finder, grace_s: float = GRACE_S) -> Iterator[None]:
+    """Raise AssertionError if the body leaves more open than it found; ``more`` find further kinds of things.
 
-    Only what is imported before the body runs is watched, so that a test that needs neither ZMQ nor Micro-Manager does
-    not pay for them.
+    ZMQ is watched only where it is imported before the body runs, so that tests without it do not pay for it.
     """
-    _watch()
-    finders: tuple[Callable[[], set[str]], ...] = (threads, sockets, cores)
+    _watch_zmq()
+    finders = (threads, sockets, *more)
     before = [find() for find in finders]
     yield
     deadline = time.monotonic() + grace_s
@@ -58,28 +57,16 @@ def sockets() -> set[str]:
     return found
 
 
-def cores() -> set[str]:
-    """Micro-Manager cores with devices in them."""
-    return {
-        f"Micro-Manager core {id(core):#x} with {len(core.getLoadedDevices()) - 1} devices"
-        for core in list(_cores)
-        if len(core.getLoadedDevices()) > 1
-    }
-
-
-def _watch() -> None:
-    """From now on remember each context and core that is made, once their modules are there."""
-    for module, owner, made in (("zmq", "Context", _contexts), ("pymmcore_plus", "CMMCorePlus", _cores)):
-        if module in sys.modules and module not in _watched:
-            _watched.add(module)
-            _remember(getattr(sys.modules[module], owner), made)
-
-
-def _remember(cls: type[Any], made: weakref.WeakSet[Any]) -> None:
-    original = cls.__init__
+def _watch_zmq() -> None:
+    """From now on remember each ZMQ context that is made."""
+    zmq: Any = sys.modules.get("zmq")
+    if zmq is None or hasattr(zmq.Context.__init__, "remembers"):
+        return
+    original = zmq.Context.__init__
 
     def remembering(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        made.add(self)
+        _contexts.add(self)
 
-    cls.__init__ = remembering
+    remembering.remembers = True  # type: ignore[attr-defined]
+    zmq.Context.__init__ = remembering

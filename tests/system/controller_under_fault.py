@@ -1,6 +1,6 @@
 """A small controller that lights up, beats, and on the word of its parent commits one fault (run as a process).
 
-``python controller_under_fault.py FAULT OWNER DRIVER FOLDER``: prints ``rehearsal JSON``, then ``lit SUPERVISOR_PID``
+``python controller_under_fault.py FAULT OWNER DRIVER TOKEN``: prints ``rehearsal JSON``, then ``lit SUPERVISOR_PID``
 once the light is on, reads one line, prints ``fault T_NS`` (``time.perf_counter_ns()``, shared by all processes) and
 commits the fault.
 """
@@ -86,9 +86,9 @@ class Controller:
 
 
 def main() -> None:
-    fault, owner, driver, folder = sys.argv[1:]
+    fault, owner, driver, token = sys.argv[1:]
     light = LightConfig(name=LIGHT, owner="controller" if owner == "controller" else "supervisor", device="Laser0")
-    setup = LightsSetup((light,), MicroscopeConfig(driver=driver, lights=(light,)), token=folder)
+    setup = LightsSetup((light,), MicroscopeConfig(driver=driver, lights=(light,)), token=token)
     limits = LimitsConfig(lights={LIGHT: LightLimits(max_power_mw=10)})
     faults = StopFlag()
     lights = open_lights(setup, SafetyConfig(), limits, on_fault=faults.set)

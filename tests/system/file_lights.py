@@ -35,8 +35,11 @@ class OutsideState:
 
 
 class FileLights:
-    """Obeys, unless the folder holds ``block_LIGHT`` (calls hang while it is there), ``broken`` (calls raise) or
-    ``glued`` (light stays on)."""
+    """Obeys, unless the folder holds a file that says otherwise.
+
+    ``block_LIGHT`` and ``block_dark_LIGHT``: set_power or dark do their work, then hang while the file is there;
+    ``fail_when_unblocked``: and then raise; ``broken``: both raise; ``glued``: dark does nothing; ``cannot_open``.
+    """
 
     def __init__(self, setup: LightsSetup) -> None:
         self._folder = Path(setup.token)
@@ -51,7 +54,10 @@ class FileLights:
         if (self._folder / "broken").exists():
             raise DeviceError("does not answer", where=light)
         self._state.set(self._slots[light], power_mw)
-        self._block(light)
+        while (self._folder / f"block_{light}").exists():
+            time.sleep(0.001)
+        if (self._folder / "fail_when_unblocked").exists():
+            raise DeviceError("was interrupted", where=light)
         return self._state.get(self._slots[light])
 
     def read_back(self) -> dict[str, float]:
@@ -63,13 +69,9 @@ class FileLights:
         for light, slot in self._slots.items():
             if not (self._folder / "glued").exists():
                 self._state.set(slot, 0.0)
-            if (self._folder / f"block_dark_{light}").exists():
-                time.sleep(60)
+            while (self._folder / f"block_dark_{light}").exists():
+                time.sleep(0.001)
 
     def close(self) -> None:
         self.dark()
         self._state.close()
-
-    def _block(self, light: str) -> None:
-        while (self._folder / f"block_{light}").exists():
-            time.sleep(0.001)

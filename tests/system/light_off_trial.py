@@ -38,11 +38,18 @@ class Trial:
 
 
 def run_trial(
-    fault: str, owner: str, folder: Path, power_mw: Callable[[], float], *, driver: str, patience_s: float = 10.0
+    fault: str,
+    owner: str,
+    folder: Path,
+    power_mw: Callable[[], float],
+    *,
+    driver: str,
+    token: str,
+    patience_s: float = 10.0,
 ) -> Trial:
     """Start a controller, let it commit ``fault``, and time the light by ``power_mw()``, which looks from outside."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, str(HERE / "controller_under_fault.py"), fault, owner, driver, str(folder)]
+    command = [sys.executable, str(HERE / "controller_under_fault.py"), fault, owner, driver, token]
     with (folder / "stderr.txt").open("w") as errors:
         controller = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment

@@ -170,7 +170,9 @@ def test_every_event_comes_when_no_topic_is_named() -> None:
         messages.close()
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:5603", "tcp://127.0.0.1", "tcp://127.0.0.1:x", ""])
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:5603", "tcp://127.0.0.1", "tcp://127.0.0.1:x", "tcp://127.0.0.1:65535", ""]
+)
 def test_an_endpoint_that_makes_no_sense_is_refused(endpoint: str) -> None:
     with pytest.raises(ClientError, match="no endpoint; write it like tcp"):
         Client(endpoint)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import useq
 from fakes import ScriptedModel, ScriptedPolicy, VirtualRig, small_roi
 
-from smartscope.command import Command, MoveStage, Request, SetExposure, SetLight, SetRoi
+from smartscope.command import Command, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
 from smartscope.decider import RankedPolicy
 from smartscope.errors import DeviceTimeout, RecorderError, StageFailed
 from smartscope.frame import Certainty, Frame
@@ -213,3 +214,29 @@ def test_relight_sends_the_last_power_again() -> None:
     rig.loop.ask("relight", why="lease renewed")
     rig.go()
     assert rig.granted("operator") == []
+
+
+def planning(events: tuple[useq.MDAEvent, ...]) -> RankedPolicy:
+    def once(context: Context) -> Choice:
+        return Choice([Request(RunPlan("stack", events), "look closer")] if context.state is None else [], True)
+
+    return RankedPolicy("planner", ScriptedPolicy(once))
+
+
+def test_a_planned_part_has_the_camera_to_itself_and_its_frames_go_the_way_of_all_frames() -> None:
+    events = tuple(useq.MDAEvent(exposure=3.0, z_pos=float(z)) for z in range(3))
+    rig = VirtualRig([planning(events)], frames=30)
+    rig.go()
+    assert rig.granted("planner") == [RunPlan("stack", events)]
+    assert rig.microscope.calls[:4] == ["start", "stop", "plan", "start"]
+    assert sum(frame.epoch == 1 for frame in rig.diary.frames) == 3
+    assert rig.grabber.statistics().lost == 0
+
+
+def test_a_plan_beyond_the_limits_is_refused_whole() -> None:
+    rig = VirtualRig([planning((useq.MDAEvent(exposure=3.0), useq.MDAEvent(exposure=3.0, z_pos=99.0)))])
+    rig.go()
+    refused = next(decision for decision in rig.diary.decisions if decision.policy == "planner")
+    assert refused.granted is None
+    assert "event 1" in refused.why
+    assert "plan" not in rig.microscope.calls

@@ -31,4 +31,6 @@ def test_all_power_is_somewhere(power_mw: float, transmission: float, diameter_u
 
 def test_collected_fraction() -> None:
     assert illumination.collected_fraction(1.515, 1.515) == pytest.approx(0.5)  # a half space
-    assert illumination.collected_fraction(0.1, 1.0) == pytest.approx(0.1**2 / 4, rel=0.01)  # small angles: NA^2 / 4 n^2
+    assert illumination.collected_fraction(0.1, 1.0) == pytest.approx(
+        0.1**2 / 4, rel=0.01
+    )  # small angles: NA^2 / 4 n^2

@@ -51,7 +51,15 @@ ALL = Capabilities(
     has_autofocus=True,
     presets={"Filter": ("green", "open")},
 )
-NONE = Capabilities(sensor_shape=(200, 300), bit_depth=16, exposure_range_ms=(2, 9), lights=(), has_xy=False, has_z=False, has_roi=False)  # fmt: skip
+NONE = Capabilities(
+    sensor_shape=(200, 300),
+    bit_depth=16,
+    exposure_range_ms=(2.0, 9.0),
+    lights=(),
+    has_xy=False,
+    has_z=False,
+    has_roi=False,
+)
 NOW = Settings(exposure_ms=10, roi=Roi(0, 0, 300, 200), lights_mw={"blue": 5.0, "red": 0.0})
 
 

@@ -120,6 +120,8 @@ class SimulatedCamera(CameraDevice):
                 return
             faults.call("camera")
             if not faults.frame(number):
+                if self._world.clock.virtual:  # a lost frame takes its time as well
+                    self._world.clock.sleep((end_ns - start_ns + self._readout_ns) / 1e9)
                 continue
             buffer = get_buffer((roi.height, roi.width), np.uint16)
             self._world.render(buffer, roi, start_ns, end_ns, number)

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from smartscope.frame import Frame
-from smartscope.ports import Instrument
+from smartscope.ports import Instrument, whole_sensor
 from smartscope.result import Result
-from smartscope_models.calibration import Floats, PixelCalibration, SensorCalibration
 from smartscope_models.anscombe import Anscombe
-from smartscope_models.mirror import mirror, place, sources
+from smartscope_models.calibration import Floats, PixelCalibration, SensorCalibration
 from smartscope_models.denoise.pilot import LIKENESS, OFFSETS, TAPS, average_alike, blur
 from smartscope_models.denoise.wiener import normalise, penalties, split, wiener, workspace
+from smartscope_models.mirror import mirror, place, sources
 
 MARGIN = 8
 """Mirrored pixels around the frame: a pilot pixel looks 5 + 3 away, a block 6; even, as the blocks' step."""
@@ -56,7 +56,9 @@ class VarianceStabilisedDenoiser:
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile, and allocate for frames of this (H, W)."""
         self._work = _Work(shape)
-        self._filter(np.zeros(shape, np.float32))
+        transform = Anscombe(self._calibration.region(whole_sensor(shape), shape))
+        transform.forward(np.zeros(shape, np.uint16), self._work.stable)
+        transform.inverse(self._filter(self._work.stable))
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
         """``so_far`` with ``image``, (H, W) float32 counts including the offset."""

@@ -35,7 +35,8 @@ def penalties(cutoff_cycles_per_px: float, noise: float = 0.5) -> Floats:
     otf = 2 / np.pi * (np.arccos(s) - s * np.sqrt(1 - s * s))
     table = noise * np.minimum(1 / np.sqrt(np.maximum(otf, 1e-9)), 100.0)
     table[0, 0] = 1e-9  # the mean of a block is kept
-    return table.astype(np.float32).ravel()
+    flat: Floats = table.astype(np.float32).ravel()
+    return flat
 
 
 @njit(nogil=True, cache=True, fastmath=True)

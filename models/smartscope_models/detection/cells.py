@@ -1,4 +1,4 @@
-"""Cells and nuclei as whole objects: how large a pixel is enough, what counts as background, and what size is a cell."""
+"""Cells and nuclei as whole objects: what counts as background, where one cell ends, and what size is a cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smartscope.ports import Instrument
 from smartscope.result import Detections, Result, empty_detections
 from smartscope_models.calibration import Floats
 from smartscope_models.denoise.pilot import TAPS, blur
-from smartscope_models.detection.merge import joined
+from smartscope_models.detection.objects import detections_of, joined
 from smartscope_models.detection.regions import distances, flood, measure, otsu, reduce
 from smartscope_models.mirror import place, sources
 
@@ -31,7 +31,7 @@ EDGE = 0.25
 BODY = 0.5
 """The same for one cell's own brightness, so that a bright cell is not drawn larger than a dim one."""
 NECK = 0.8
-"""Two cells touch, where a pass is lower than this part of the lower top; height = distance from the edge · brightness."""
+"""Two cells touch where the pass between them is lower than this part of the lower top (depth · brightness)."""
 _MARGIN = 4
 
 
@@ -52,8 +52,8 @@ class _Work:
 class CellDetector:
     """Bright cells on a darker background: a threshold found in each frame, and a watershed that parts touching cells.
 
-    It looks at ``so_far.image`` where a denoiser left one, else at the raw frame, reduced so that the smallest cell is a
-    few pixels wide.
+    It looks at ``so_far.image`` where a denoiser left one, else at the raw frame, reduced so that the smallest cell is
+    a few pixels wide.
     """
 
     history = 0
@@ -118,7 +118,7 @@ class CellDetector:
         return self._cells(measure(work.labels, picture, work.electrons, floor, BODY, count))
 
     def _picture(self) -> Floats:
-        """Square root of the reduced light, smoothed: equal noise everywhere, and bright cells do not outshine dim ones."""
+        """Square root of the reduced light, smoothed: equal noise everywhere, and dim cells are not outshone."""
         work = self._work
         np.sqrt(np.maximum(work.electrons, 0, out=work.picture), out=work.picture)
         place(work.picture, _MARGIN, work.rows, work.columns, work.padded)
@@ -136,6 +136,4 @@ class CellDetector:
         kept = (radius >= self._radii_px[0]) & (radius <= self._radii_px[1])
         x, y = measured[kept, :2].T * self._factor + (self._factor - 1) / 2
         total = measured[kept, 3] * self._factor**2
-        size = len(x)
-        columns = (column.astype(np.float32) for column in (x, y, radius[kept], total))
-        return Detections(*columns, np.full(size, CELL, np.int32))
+        return detections_of(x, y, radius[kept], total, CELL)

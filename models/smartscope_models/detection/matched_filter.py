@@ -21,7 +21,7 @@ WIDE = 2.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpotFilter:
-    """Half kernels (R + 1,) float32 of the two Gaussians, scaled so that white noise of variance 1 comes out as such."""
+    """Half kernels (R + 1,) float32 of the two Gaussians, and what white noise of variance 1 becomes in them."""
 
     narrow: Floats
     wide: Floats
@@ -48,7 +48,8 @@ class SpotFilter:
         """
 
         def excess(u: float) -> float:
-            return 1e6 * self.roughness * (2 * math.pi) ** -1.5 * u * math.exp(-u * u / 2) - false_alarms_per_megapixel
+            per_px: float = self.roughness * (2 * math.pi) ** -1.5 * u * math.exp(-u * u / 2)
+            return 1e6 * per_px - false_alarms_per_megapixel
 
         return float(brentq(excess, 1.0, 40.0)) if excess(1.0) > 0 else 1.0
 

@@ -1,4 +1,4 @@
-"""From a smooth picture to separate regions: threshold, distance from the edge, and flooding that parts touching ones."""
+"""From a smooth picture to separate regions: threshold, distance from the edge, flooding that parts touching ones."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _root(parent, k):  # type: ignore[no-untyped-def]
 def flood(height_map, mask, neck, labels):  # type: ignore[no-untyped-def]
     """Watershed from the tops down; labels (H, W) int32 from 1, 0 outside; returns how many.
 
-    Where two basins meet they become one unless the pass lies below ``neck`` times the lower of the two tops; all (H, W).
+    Where two basins meet they become one unless the pass lies below ``neck`` times the lower of the two tops.
     """
     rows, columns = height_map.shape
     flat, inside = height_map.ravel(), np.flatnonzero(mask.ravel())

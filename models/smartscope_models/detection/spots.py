@@ -17,7 +17,7 @@ from smartscope_models.anscombe import Anscombe
 from smartscope_models.calibration import PixelCalibration, SensorCalibration
 from smartscope_models.detection.gauss_fit import fit_spots
 from smartscope_models.detection.matched_filter import SpotFilter, peaks, respond
-from smartscope_models.detection.merge import joined
+from smartscope_models.detection.objects import detections_of, joined
 from smartscope_models.mirror import place, sources
 
 SPOT = 0
@@ -114,8 +114,8 @@ class SpotDetector:
         height, width = pixels.shape
         x, y = fitted[:, 0], fitted[:, 1]
         inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-        x, y, size, total = fitted[inside & (ratio > NARROWEST) & (ratio < WIDEST)].astype(np.float32).T
-        return Detections(x, y, size, total, np.full(len(x), SPOT, np.int32))
+        x, y, size, total = fitted[inside & (ratio > NARROWEST) & (ratio < WIDEST)].T
+        return detections_of(x, y, size, total, SPOT)
 
 
 def _spread(response: np.ndarray) -> float:

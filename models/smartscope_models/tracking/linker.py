@@ -1,7 +1,7 @@
 """Identities of one kind of object over time: predict, find candidates, assign, update, and learn the noise.
 
-Online and causal: an identity, once given, never changes. It never raises on any arrangement of points; where a crowd is
-too dense for an exact answer, it says how many times it took a greedy one.
+Online and causal: an identity, once given, never changes. It never raises on any arrangement of points; where a crowd
+is too dense for an exact answer, it says how many times it took a greedy one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DETECTED = 0.94
 NEWCOMERS = 0.028
 """Share of the detections that are new objects or false."""
 CAUTION = 1.15
-"""Process noise is held this much above what is seen: too little of it loses objects, too much costs hardly anything."""
+"""Process noise is held this much above what is seen: too little loses objects, too much costs hardly anything."""
 REMEMBERED_LINKS = 3000.0
 """Noise is an average over about so many of the latest links."""
 
@@ -70,7 +70,8 @@ class Objects:
     def sigma(self) -> Doubles:
         """(N,) standard error per axis: both models' own, and how far they lie apart."""
         apart = ((self.x[:, 0] - self.x[:, 1]) ** 2).mean(1) * self.w[:, 0] * self.w[:, 1]
-        return np.sqrt((self.w * self.p[:, :, 0]).sum(1) + apart)
+        variance: Doubles = (self.w * self.p[:, :, 0]).sum(1) + apart
+        return np.asarray(np.sqrt(variance))
 
 
 class Linker:
@@ -124,9 +125,7 @@ class Linker:
         objects.append(self._newcomers(ids[new], places[new], described[new], size[new], intensity[new]))
         return ids
 
-    def _match(
-        self, places: Doubles, described: Doubles, widening: float
-    ) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    def _match(self, places: Doubles, described: Doubles, widening: float) -> tuple[Integers, npt.NDArray[np.bool_]]:
         """Detection of each object or -1, and which of those had no rival on either side."""
         objects = self.objects
         if not len(objects) or not len(places):

@@ -99,8 +99,8 @@ def _mix(x, v, p, w, change):  # type: ignore[no-untyped-def]
 def update(x, v, p, w, matched, places, measurement):  # type: ignore[no-untyped-def]
     """Kalman update of the objects with a detection, in place; returns squared innovations for the learning of noise.
 
-    matched: (N,) index of the detection or -1; places: (D, 2). Returned: (2, 2), for each model the weighted sums of the
-    observed and of the expected squared innovation per axis.
+    matched: (N,) index of the detection or -1; places: (D, 2). Returned: (2, 2), for each model the weighted sums of
+    the observed and of the expected squared innovation per axis.
     """
     sums, observed = np.zeros((2, 2)), np.empty((2, 2))
     for n in range(len(w)):

@@ -47,8 +47,8 @@ class KalmanTracker:
     ) -> None:
         """Gates: the farthest an object may be from where it is expected, pixels; memory: misses that it survives.
 
-        stage_affine: stage displacement in um that brings an object displaced by one (x, y) sensor pixel back; None: the
-        pixel size along both axes.
+        stage_affine: stage displacement in um that brings an object displaced by one (x, y) sensor pixel back; None:
+        the pixel size along both axes.
         """
         pixel_um = setup.camera.pixel_size_nm / 1000
         self._gates = (spot_gate_px, cell_gate_px)
@@ -123,7 +123,8 @@ class KalmanTracker:
         """(2,) specimen coordinates, in sensor pixels, of the frame's top-left pixel."""
         settings = frame.settings
         stage: Doubles = self._px_of_um @ np.array([settings.x_um, settings.y_um])
-        return stage + np.array([settings.roi.x, settings.roi.y])
+        origin: Doubles = stage + np.array([settings.roi.x, settings.roi.y])
+        return origin
 
     def _tracks(self, frame: Frame) -> Tracks:
         """All objects, in ROI pixels of ``frame``."""
@@ -152,5 +153,3 @@ class KalmanTracker:
             objects.intensity.astype(np.float32),
             np.full(count, label, np.int32),
         )
-
-

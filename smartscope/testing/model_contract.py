@@ -1,0 +1,202 @@
+"""What every model must keep: frames untouched, answers sound, nothing handed out changes later. Subclass and say how::
+
+    class TestMine(ModelContract):
+        def make(self) -> Model:
+            return MyModel(Instrument(CameraCalibration(), OpticsConfig()), strength=2.0)
+
+``a_frame`` and ``a_scene`` build frames, and are as useful in a model's own tests.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from smartscope.frame import Certainty, Frame, Pixels, Roi, Settings
+from smartscope.ports import Model
+from smartscope.result import Result
+
+SHAPE = (64, 80)
+PERIOD_NS = 10_000_000
+
+
+def a_scene(shape: tuple[int, int] = SHAPE, seed: int = 1, electrons: float = 200.0) -> Pixels:
+    """(H, W) uint16: two soft discs and four spots on a background of 10 photo-electrons, as an sCMOS camera sees it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    light = np.full(shape, 10.0)
+    for k in range(6):
+        centre = rng.uniform(0.15, 0.85, 2) * shape
+        width = 1.2 if k < 4 else 0.12 * min(shape)
+        distance = np.hypot(y - centre[0], x - centre[1])
+        light += electrons * (np.exp(-0.5 * (distance / width) ** 2) if k < 4 else distance < width)
+    counts = (rng.poisson(light) + rng.normal(0, 1.6, shape)) / 0.46 + 100
+    return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+
+
+def a_frame(pixels: Pixels, index: int = 0, roi: tuple[int, int] = (0, 0), **changes: Any) -> Frame:
+    """A frame of these pixels, exposed at an even pace; ``roi``: (x, y) of its corner; ``changes`` replace fields."""
+    height, width = pixels.shape
+    start, settings = index * PERIOD_NS, Settings(10.0, Roi(*roi, width, height), {"laser": 1.0})
+    plain = Frame(pixels, 0, index, index, settings, {}, start, start + PERIOD_NS, start + PERIOD_NS)
+    return replace(plain, **changes)
+
+
+def poor_frames() -> dict[str, Frame]:
+    """One frame for each kind of poor or unusual picture that a camera can send."""
+    moving = {"xy": Certainty.MIXED, "exposure_ms": Certainty.MIXED}
+    return {
+        "all zero": a_frame(np.zeros(SHAPE, np.uint16)),
+        "all saturated": a_frame(np.full(SHAPE, 65535, np.uint16)),
+        "below the offset": a_frame(np.full(SHAPE, 40, np.uint16)),
+        "hot pixels": a_frame(_hot(SHAPE)),
+        "white noise": a_frame(np.random.default_rng(3).integers(0, 65536, SHAPE).astype(np.uint16)),
+        "empty field": a_frame(np.random.default_rng(4).poisson(120, SHAPE).astype(np.uint16)),
+        "small": a_frame(a_scene((16, 16))),
+        "odd sides": a_frame(a_scene((33, 47))),
+        "a strip": a_frame(a_scene((16, 300))),
+        "tall": a_frame(a_scene((257, 31))),
+        "not in one piece": a_frame(np.ascontiguousarray(a_scene().T).T),
+        "settings changed during the exposure": a_frame(a_scene(), certainty=moving),
+        "far along": a_frame(a_scene(), index=10**6),
+    }
+
+
+def a_movie() -> list[Frame]:
+    """Twelve frames with lost ones between, a stage move, a jump of the ROI, a change of its size, and a repeated time."""
+    frames = [a_frame(a_scene(seed=k), index=k) for k in (0, 1, 2, 5, 6)]
+    moved = replace(frames[0].settings, x_um=12.5, y_um=-3.0)
+    frames.append(a_frame(a_scene(seed=7), 7, settings=moved, certainty={"xy": Certainty.MIXED}))
+    frames.append(a_frame(a_scene(seed=8), 8, settings=moved))
+    frames += [a_frame(a_scene(seed=k), k, roi=(32, 16), epoch=1) for k in (9, 10)]
+    frames += [a_frame(a_scene((48, 40), seed=k), k, roi=(8, 8), epoch=2) for k in (11, 12)]
+    frames.append(replace(frames[-1], index=13))
+    return frames
+
+
+class ModelContract:
+    """Collected by pytest through a subclass named ``Test...``."""
+
+    def make(self) -> Model:
+        """A model as an experiment would build it."""
+        raise NotImplementedError(f"{type(self).__name__}.make() must build the model under test")
+
+    def so_far(self, frame: Frame) -> Result:
+        """What earlier stages say of the frame; override for a model that rests on them."""
+        return Result(frame)
+
+    def run(self, model: Model, frames: Sequence[Frame]) -> list[Result]:
+        """All frames through the model, with as much history as it wants."""
+        model.warm_up((frames[0].pixels.shape[0], frames[0].pixels.shape[1]))
+        seen = [frames[max(0, k - model.history) : k + 1] for k in range(len(frames))]
+        return [model.step(some, self.so_far(some[-1])) for some in seen]
+
+    def test_is_a_model(self) -> None:
+        """It has the port's attributes."""
+        model = self.make()
+        assert isinstance(model, Model)
+        assert isinstance(model.history, int)
+        assert model.history >= 0
+
+    @pytest.mark.parametrize("name", poor_frames())
+    def test_answers_to_any_frame(self, name: str) -> None:
+        """Never raises, warmed up for the frame's size or for another; the answer is sound, the frame untouched."""
+        frame = poor_frames()[name]
+        before, model = frame.pixels.copy(), self.make()
+        alone = self.run(model, [frame])[0]
+        check(alone, self.so_far(frame))
+        stranger = self.make()
+        stranger.warm_up((40, 24))
+        assert same(stranger.step([frame], self.so_far(frame)), alone), "warm_up for another size changed the answer"
+        assert np.array_equal(frame.pixels, before), "the model wrote into the camera's pixels"
+
+    def test_follows_a_movie(self) -> None:
+        """Lost frames, stage moves and jumps of the ROI are part of life."""
+        frames = a_movie()
+        for frame, result in zip(frames, self.run(self.make(), frames), strict=True):
+            check(result, self.so_far(frame))
+
+    def test_is_deterministic(self) -> None:
+        """Two models made alike say the same."""
+        first, second = (self.run(self.make(), a_movie()) for _ in range(2))
+        assert all(same(a, b) for a, b in zip(first, second, strict=True))
+
+    def test_does_not_know_the_future(self) -> None:
+        """What is said of a frame does not depend on later ones, nor on a warm-up in between."""
+        frames = a_movie()
+        whole, model = self.run(self.make(), frames), self.make()
+        start = self.run(model, frames[:4])
+        assert all(same(a, b) for a, b in zip(start, whole, strict=False))
+        model.warm_up((40, 24))
+        some = frames[max(0, 4 - model.history) : 5]
+        assert same(model.step(some, self.so_far(frames[4])), whole[4]), "warm_up disturbed what the model remembers"
+
+    def test_lets_go_of_what_it_hands_out(self) -> None:
+        """Later frames never change an earlier result."""
+        model, frames = self.make(), a_movie()
+        first = self.run(model, frames[:1])[0]
+        kept = copy.deepcopy(first)
+        self.run(model, frames[1:])
+        assert same(first, kept), "an array of an earlier result was overwritten"
+
+
+def check(result: Result, so_far: Result) -> None:
+    """Assert that a result is sound and keeps what was said before it."""
+    shape = result.frame.pixels.shape
+    assert result.frame is so_far.frame
+    assert result.timings == so_far.timings
+    assert 0 <= result.trust <= so_far.trust, f"trust {result.trust} after {so_far.trust}"
+    assert result.trust == 1 or result.why_trust, "trust is not 1 and nobody says why"
+    if result.image is not None:
+        assert result.image.shape == shape
+        assert result.image.dtype == np.float32
+        assert np.isfinite(result.image).all()
+        assert not np.shares_memory(result.image, result.frame.pixels)
+    for name, value in result.quality.items():
+        assert isinstance(value, float), f"{name} is {value!r}"
+        assert math.isfinite(value), f"{name} is {value}"
+    assert set(so_far.quality) <= set(result.quality)
+    for table in (result.detections, result.tracks):
+        if table is not None:
+            _check_table(table)
+    if so_far.detections is not None:
+        assert result.detections is not None
+        assert np.array_equal(result.detections.x_px[: len(so_far.detections)], so_far.detections.x_px)
+    if result.tracks is not None:
+        assert len(np.unique(result.tracks.track_id)) == len(result.tracks), "one identity twice in a frame"
+
+
+def _check_table(table: Any) -> None:
+    for column in fields(table):
+        values = getattr(table, column.name)
+        assert values.shape == (len(table),), f"{column.name} has shape {values.shape}"
+        wanted = (
+            np.int32 if column.name in ("label", "track_id", "parent_id", "age_frames", "missed_frames") else np.float32
+        )
+        assert values.dtype == wanted, f"{column.name} is {values.dtype}"
+        assert np.isfinite(values).all(), f"{column.name} is not finite"
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values, dataclasses of arrays included, are identical."""
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, Frame):
+        return isinstance(b, Frame) and a.index == b.index
+    if is_dataclass(a):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, Mapping):
+        return isinstance(b, Mapping) and set(a) == set(b) and all(same(a[key], b[key]) for key in a)
+    return bool(a == b)
+
+
+def _hot(shape: tuple[int, int]) -> Pixels:
+    pixels = a_scene(shape)
+    pixels[::9, ::11] = 65535
+    return pixels

@@ -1,0 +1,161 @@
+"""The models that come with smartscope keep the contract; the contract finds those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from smartscope import plugins
+from smartscope.config import CameraCalibration, OpticsConfig
+from smartscope.frame import Frame
+from smartscope.ports import Instrument, Model
+from smartscope.result import Detections, Result
+from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check
+
+INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
+
+
+class TestDenoise(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "denoise", {}, INSTRUMENT)
+
+
+class TestDenoiseElectronMultiplied(ModelContract):
+    def make(self) -> Model:
+        camera = CameraCalibration(em_gain=200, electrons_per_adu=5, read_noise_e=50, offset_adu=200)
+        return plugins.build("models", "denoise", {}, Instrument(camera, OpticsConfig()))
+
+
+class TestQuality(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "quality", {}, INSTRUMENT)
+
+
+class TestSpots(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "detect_spots", {}, INSTRUMENT)
+
+
+class TestDarkSpots(ModelContract):
+    def make(self) -> Model:
+        return plugins.build(
+            "models", "detect_spots", {"polarity": "dark", "sigma_px": 3.0, "max_spots": 3}, INSTRUMENT
+        )
+
+
+class TestCells(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "detect_cells", {"min_radius_um": 0.4, "max_radius_um": 3}, INSTRUMENT)
+
+
+class TestCellsAfterOthers(TestCells):
+    def so_far(self, frame: Frame) -> Result:
+        image = frame.pixels.astype(np.float32)
+        return Result(
+            frame, image=image, detections=some_detections(frame), quality={"a": 1.0}, trust=0.5, why_trust="x"
+        )
+
+
+class TestTrack(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "track", {}, INSTRUMENT)
+
+    def so_far(self, frame: Frame) -> Result:
+        return Result(frame, detections=some_detections(frame))
+
+
+class TestTrackWithoutDetections(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "track", {}, INSTRUMENT)
+
+
+def some_detections(frame: Frame) -> Detections:
+    """Ten spots and two cells, seeded by the frame's first pixel."""
+    rng = np.random.default_rng(int(frame.pixels[0, 0]))
+    height, width = frame.pixels.shape
+    x, y, size, intensity = (
+        rng.uniform(0, high, 12).astype(np.float32) for high in (width - 1, height - 1, 3.0, 1000.0)
+    )
+    return Detections(x, y, size, intensity, np.repeat(np.array([0, 1], np.int32), (10, 2)))
+
+
+class Flawed:
+    """A model with one fault, to be found."""
+
+    history = 0
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.kept = np.zeros((64, 80), np.float32)
+        self.steps = 0
+
+    def warm_up(self, shape: tuple[int, int]) -> None:
+        """Allocate."""
+
+    def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
+        """The frame itself as image, but for the fault."""
+        pixels = frames[-1].pixels
+        self.steps += 1
+        image = pixels.astype(np.float32)
+        if self.fault == "writes":
+            pixels[0, 0] += 1
+        if self.fault == "nan":
+            image[0, 0] = np.nan
+        if self.fault == "reuses":
+            self.kept[: pixels.shape[0], : pixels.shape[1]] = pixels[:64, :80]
+            image = self.kept if pixels.shape == (64, 80) else image
+        if self.fault == "counts":
+            image += self.steps
+        if self.fault == "distrusts":
+            return replace(so_far, image=image, trust=0.5)
+        return replace(so_far, image=image)
+
+
+class Suite(ModelContract):
+    """The contract over a flawed model; the name keeps pytest from collecting it."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault, self.made = fault, Flawed(fault)
+
+    def make(self) -> Model:
+        return self.made if self.fault == "counts" else Flawed(self.fault)
+
+
+def test_a_flawless_model_passes() -> None:
+    suite = Suite("none")
+    suite.test_is_a_model()
+    suite.test_answers_to_any_frame("odd sides")
+    suite.test_follows_a_movie()
+    suite.test_is_deterministic()
+    suite.test_does_not_know_the_future()
+    suite.test_lets_go_of_what_it_hands_out()
+
+
+@pytest.mark.parametrize("fault", ["writes", "nan", "distrusts"])
+def test_the_contract_finds_unsound_answers(fault: str) -> None:
+    with pytest.raises(AssertionError):
+        Suite(fault).test_answers_to_any_frame("empty field")
+
+
+def test_the_contract_finds_reused_arrays() -> None:
+    with pytest.raises(AssertionError, match="overwritten"):
+        Suite("reuses").test_lets_go_of_what_it_hands_out()
+
+
+def test_the_contract_finds_chance() -> None:
+    with pytest.raises(AssertionError):
+        Suite("counts").test_is_deterministic()
+
+
+def test_the_contract_wants_a_model() -> None:
+    with pytest.raises(NotImplementedError, match="make"):
+        ModelContract().make()
+
+
+def test_check_finds_a_lost_detection() -> None:
+    frame = a_frame(a_scene())
+    with pytest.raises(AssertionError):
+        check(Result(frame), Result(frame, detections=some_detections(frame)))
