@@ -27,7 +27,7 @@ class SteeredCamera(CameraDevice):
         super().__init__()
         self.size, self.pixel, self.colours = shape, pixel, colours
         self.tags: dict[str, str] = {}
-        self.closing = False
+        self.stopped = threading.Event()
         self._exposure_ms = 1.0
         self._wanted = threading.Semaphore(0)
 
@@ -52,7 +52,7 @@ class SteeredCamera(CameraDevice):
     ) -> Iterator[Mapping[str, str]]:
         for number in range(n or 0):
             while not self._wanted.acquire(timeout=0.01):
-                if self.closing:
+                if self.stopped.is_set():
                     return
             get_buffer(self.shape(), self.pixel)[:] = number % 256
             yield dict(self.tags)
@@ -68,9 +68,10 @@ def steered(
     try:
         core.loadPyDevice("Camera", device)
         core.initializeAllDevices()
+        device.stopped = core._stop_event
         yield CoreCamera(core, "Camera", LiveClock(), ring_mb), device, core
     finally:
-        device.closing = True
+        device.stopped.set()
         close_core(core)
 
 

@@ -22,8 +22,8 @@ UPSAMPLING = 50
 """Shifts are found to 1/50 pixel."""
 MAX_RESIDUAL = 0.05
 """Steps that disagree with the fit by more than this part of their length are no clean measurement."""
-MIN_PEAK = 3.0
-"""Correlation peak over the noise around it (in its standard deviations, logarithmic figures aside) that counts."""
+MIN_PEAK = 6.0
+"""A correlation peak counts that stands so many standard deviations above zero."""
 TRIES = 50
 
 
@@ -97,30 +97,35 @@ def image_shift(before: Image, after: Image) -> tuple[float, float]:
     Raises:
         DeviceError: the images have nothing in common.
     """
-    spectrum = scipy.fft.fft2(_windowed(after)) * np.conj(scipy.fft.fft2(_windowed(before)))
-    # half-whitened: pure phase correlation would give the noise of empty frequencies a full say
-    spectrum /= np.sqrt(np.abs(spectrum)) + np.finfo(np.float32).tiny
-    correlation = scipy.fft.ifft2(spectrum).real
+    correlation = scipy.fft.ifft2(_cross_spectrum(before, after)).real
     peak = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
-    if correlation[peak] < 2 * MIN_PEAK * correlation.std():
+    if correlation[peak] < MIN_PEAK * correlation.std():
         raise DeviceError(
-            "the two images have nothing in common", where="affine", remedy="use a smaller step, or more light"
+            "the images have nothing in common", where="affine", remedy="use a smaller step, or more light"
         )
-    coarse = [int(p - n if p > n // 2 else p) for p, n in zip(peak, correlation.shape, strict=True)]
-    dy, dx = (float(v) for v in _refined(spectrum, coarse))
-    return dx, dy
+    row, column = (int(p - n if p > n // 2 else p) for p, n in zip(peak, correlation.shape, strict=True))
+    # the window pulls large shifts towards zero: what is left of them is measured on the part that both images show
+    here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip((row, column), before.shape, strict=True))
+    there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip((row, column), before.shape, strict=True))
+    dy, dx = _near_zero(_cross_spectrum(before[here], after[there]))
+    return column + dx, row + dy
 
 
-def _refined(spectrum: npt.NDArray[np.complex64], coarse: list[int]) -> npt.NDArray[np.float64]:
-    """(row, column) of the correlation peak on a grid of 1/UPSAMPLING px within 1.5 px of the coarse one."""
+def _cross_spectrum(before: Image, after: Image) -> npt.NDArray[np.complex64]:
+    """Cross power spectrum, half whitened: full phase correlation gives the noise of empty frequencies a full say."""
+    spectrum: npt.NDArray[np.complex64]
+    spectrum = scipy.fft.fft2(_windowed(after)) * np.conj(scipy.fft.fft2(_windowed(before)))
+    spectrum /= np.sqrt(np.abs(spectrum)) + np.finfo(np.float32).tiny
+    return spectrum
+
+
+def _near_zero(spectrum: npt.NDArray[np.complex64]) -> tuple[float, float]:
+    """(row, column) of the correlation peak on a grid of 1/UPSAMPLING px within 1.5 px of no shift."""
     offsets = np.arange(-1.5, 1.5 + 1e-9, 1 / UPSAMPLING)
-    rows, columns = (
-        np.exp(2j * np.pi * np.outer(c + offsets, scipy.fft.fftfreq(n)))
-        for c, n in zip(coarse, spectrum.shape, strict=True)
-    )
+    rows, columns = (np.exp(2j * np.pi * np.outer(offsets, scipy.fft.fftfreq(n))) for n in spectrum.shape)
     fine = (rows @ spectrum @ columns.T).real
-    best = np.unravel_index(int(np.argmax(fine)), fine.shape)
-    return np.array([c + offsets[b] for c, b in zip(coarse, best, strict=True)])
+    row, column = np.unravel_index(int(np.argmax(fine)), fine.shape)
+    return float(offsets[row]), float(offsets[column])
 
 
 def _windowed(image: Image) -> Image:

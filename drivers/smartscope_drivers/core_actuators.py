@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pymmcore_plus import CMMCorePlus, DeviceType
 
 from smartscope.command import Command, MoveFocus, MoveStage, RunAutofocus, SetExposure, SetLight, SetPreset
-from smartscope.errors import DeviceError
+from smartscope.errors import DeviceError, Refused
 from smartscope.ports import Clock, Lights
-from smartscope_drivers.core_tools import device_errors, still_busy, wait_until_idle
+from smartscope_drivers.core_tools import device_errors, wait_until_idle
 from smartscope_drivers.options import CoreOptions
 from smartscope_drivers.presets import devices_of
 from smartscope_drivers.roles import Roles
 
 AUTOFOCUS_START, AUTOFOCUS_STATUS, AUTOFOCUS_FAILED = "Run", "Status", "Failed"
 """A Python autofocus is a generic device: 1 in the first property starts it, the second tells how it went."""
-
-Foresight = Callable[[str], tuple[int, tuple[float, ...]]]
-"""Virtual time only: when a stage (``xy``, ``z``) that was sent off will be at rest, and where."""
 
 
 class Actuators:
@@ -34,11 +31,9 @@ class Actuators:
         presets: Mapping[str, tuple[str, ...]],
         options: CoreOptions,
         clock: Clock,
-        foresight: Foresight | None = None,
     ) -> None:
-        """``foresight``: nobody may wait for a device in virtual time, so its arrival is foretold instead."""
         self._core, self._roles, self._lights, self._presets = core, roles, lights, presets
-        self._options, self._clock, self._foresight = options, clock, foresight
+        self._options, self._clock = options, clock
         self._darkened = 0
 
     # ---------------------------------------------------------------- light
@@ -59,7 +54,8 @@ class Actuators:
         """Set one light; the shutter opens with the first (``lit``: powers now) and closes with the last.
 
         Raises:
-            DeviceError: not confirmed, or ``dark`` was called meanwhile, which wins.
+            DeviceError: not confirmed.
+            Refused: ``dark`` was called meanwhile, which wins.
         """
         darkened = self._darkened
         confirmed_mw = self._lights.set_power(command.light, command.power_mw)
@@ -69,7 +65,7 @@ class Actuators:
             self._open_shutter(False)
         if self._darkened != darkened and confirmed_mw > 0:
             self.dark()
-            raise DeviceError(
+            raise Refused(
                 "went dark while it was being set", where=command.light, remedy="set it again if that is wanted"
             )
         return SetLight(command.light, confirmed_mw)
@@ -120,7 +116,8 @@ class Actuators:
         label = self._need(self._roles.xy_stage, "XY stage")
         with device_errors(f"moving to ({x_um:g}, {y_um:g}) um", label):
             self._core.setXYPosition(label, x_um, y_um)
-            reached = MoveStage(*self._arrive(label, "xy"))
+            self._wait(label)
+            reached = MoveStage(*self.read("xy"))
         off_um = math.hypot(reached.x_um - x_um, reached.y_um - y_um)
         self._check_place(label, off_um, self._options.stage_tolerance_um)
         return reached
@@ -129,7 +126,8 @@ class Actuators:
         label = self._need(self._roles.focus, "focus drive")
         with device_errors(f"moving to {z_um:g} um", label):
             self._core.setPosition(label, z_um)
-            reached = MoveFocus(*self._arrive(label, "z"))
+            self._wait(label)
+            reached = MoveFocus(self.read("z"))
         self._check_place(label, abs(reached.z_um - z_um), self._options.focus_tolerance_um)
         return reached
 
@@ -141,12 +139,14 @@ class Actuators:
                 core.fullFocus()
             else:
                 core.setProperty(label, AUTOFOCUS_START, 1)
-            reached = MoveFocus(*self._arrive(self._roles.focus or label, "z"))
+            for moving in (label, self._roles.focus):
+                if moving:
+                    self._wait(moving)
             failed = core.hasProperty(label, AUTOFOCUS_STATUS)
             failed = failed and core.getProperty(label, AUTOFOCUS_STATUS) == AUTOFOCUS_FAILED
         if failed:
             raise DeviceError("found no focal plane", where=label, remedy="move closer to the sample's plane by hand")
-        return reached
+        return MoveFocus(self.read("z"))
 
     def _set_preset(self, group: str, preset: str) -> SetPreset:
         if preset not in self._presets.get(group, ()):
@@ -167,21 +167,6 @@ class Actuators:
                 f"{group} reads back {current!r} instead of {preset!r}", where="preset", remedy="check the device"
             )
         return SetPreset(group, preset)
-
-    def arrival_ns(self, setting: str) -> int:
-        """Virtual time: when a stage that was sent off will be at rest; 0 where things were waited for."""
-        return self._foresight(setting)[0] if self._foresight and setting in ("xy", "z") else 0
-
-    def _arrive(self, label: str, setting: str) -> tuple[float, ...]:
-        """Where a stage that was sent off came to rest (in virtual time: will come)."""
-        if self._foresight is None:
-            self._wait(label)
-            place = self.read(setting)
-            return place if setting == "xy" else (place,)
-        t_ns, place = self._foresight(setting)
-        if t_ns - self._clock.now_ns() > self._options.move_timeout_s * 1e9:
-            raise still_busy(label, self._options.move_timeout_s)
-        return place
 
     def _wait(self, label: str) -> None:
         wait_until_idle(self._core, label, self._options.move_timeout_s, self._clock)

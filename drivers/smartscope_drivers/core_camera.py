@@ -90,7 +90,8 @@ class CoreCamera:
     @property
     def exposure_ms(self) -> float:
         """As the camera says."""
-        return float(self._core.getExposure(self.label))
+        with device_errors("reading the exposure", self.label):
+            return float(self._core.getExposure(self.label))
 
     def set_exposure(self, exposure_ms: float) -> float:
         """Set, and return what the camera made of it."""

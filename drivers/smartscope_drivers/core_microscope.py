@@ -17,10 +17,10 @@ import useq
 from pymmcore_plus import CMMCorePlus
 
 from smartscope.command import Applied, Command, SetExposure, SetLight, SetPreset, SetRoi
-from smartscope.errors import DeviceError
+from smartscope.errors import DeviceError, Refused
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Capabilities, Lights, MicroscopeSetup
-from smartscope_drivers.core_actuators import Actuators, Foresight, value_of
+from smartscope_drivers.core_actuators import Actuators, value_of
 from smartscope_drivers.core_camera import CoreCamera, Image
 from smartscope_drivers.core_tools import close_core, device_errors
 from smartscope_drivers.entry_state import EntryState
@@ -44,7 +44,6 @@ class CoreMicroscope:
         setup: MicroscopeSetup,
         options: CoreOptions,
         lights: Lights,
-        foresight: Foresight | None = None,
     ) -> None:
         """Take the devices over: autoshutter off, light off, state recorded, camera at full sensor.
 
@@ -52,7 +51,7 @@ class CoreMicroscope:
             DeviceError: a device does not answer.
         """
         self._core, self._roles, self._setup, self._options = core, roles, setup, options
-        self._lights, self._foresight = lights, foresight
+        self._lights = lights
         self._clock = setup.clock
         self._epoch = -1
         self._kept: deque[Frame] = deque()
@@ -72,7 +71,7 @@ class CoreMicroscope:
             core.setAutoShutter(False)
             make_current(core, roles)
             self._free = presets = free_presets(core, light_devices(setup.config.lights))
-        self._actuators = Actuators(core, roles, self._lights, presets, options, setup.clock, self._foresight)
+        self._actuators = Actuators(core, roles, self._lights, presets, options, setup.clock)
         self._actuators.dark()
         self._entry = EntryState.record(core, roles)
         self._camera = self._open_camera()
@@ -212,6 +211,7 @@ class CoreMicroscope:
         Raises:
             DeviceError: no such device, or it does not confirm.
             DeviceTimeout: it is still moving after ``move_timeout_s``.
+            Refused: a light that ``dark`` overtook.
         """
         setting, t_called_ns = command.setting, self._clock.now_ns()
         certainty = Certainty.EXACT if setting in self._options.calibrated else Certainty.ASSUMED
@@ -225,10 +225,10 @@ class CoreMicroscope:
         self._stamper.begin(setting, t_called_ns)
         try:
             made_true = self._carry_out(command)
-        except DeviceError:
+        except (DeviceError, Refused):
             self._stamper.finish(setting, self._read_or_assume(setting), t_called_ns, self._clock.now_ns())
             raise
-        t_effect_ns = max(self._clock.now_ns() + self._settling_ns(command), self._actuators.arrival_ns(setting))
+        t_effect_ns = self._clock.now_ns() + self._settling_ns(command)
         self._stamper.finish(setting, value_of(made_true), t_called_ns, t_effect_ns)
         return Applied(command, made_true, t_called_ns, t_effect_ns, certainty)
 

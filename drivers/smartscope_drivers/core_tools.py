@@ -92,14 +92,13 @@ def wait_until_idle(core: CMMCorePlus, label: str, timeout_s: float, clock: Cloc
     deadline_ns = clock.now_ns() + round(timeout_s * 1e9)
     while core.deviceBusy(label):
         if clock.now_ns() >= deadline_ns:
-            raise still_busy(label, timeout_s)
+            raise DeviceTimeout(
+                "still busy",
+                where=label,
+                allowed=f"{timeout_s:g} s",
+                remedy="check that the device is free to move, or raise move_timeout_s",
+            )
         clock.sleep(POLL_S)
-
-
-def still_busy(label: str, timeout_s: float) -> DeviceTimeout:
-    """The error of a device that did not come to rest in time."""
-    remedy = "check that the device is free to move, or raise move_timeout_s"
-    return DeviceTimeout("still busy", where=label, allowed=f"{timeout_s:g} s", remedy=remedy)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Mapping
 
-from pymmcore_plus import CMMCorePlus
+from pymmcore_plus import CMMCorePlus, PropertyType
 
 from smartscope.clock import LiveClock
 from smartscope.config import LightConfig
@@ -41,7 +41,7 @@ class CoreLights:
             if power_mw <= 0:
                 self._switch_off(config)
                 return 0.0
-            self._core.setProperty(config.device, config.power_property, power_mw * config.power_per_mw)
+            self._set(config, power_mw * config.power_per_mw)
             self._switch(config, on=True)
             wait_until_idle(self._core, config.device, TIMEOUT_S, self._clock)
             confirmed_mw = self._read(config)
@@ -90,7 +90,12 @@ class CoreLights:
         self._switch(light, on=False)
         core, device, name = self._core, light.device, light.power_property
         lowest = core.getPropertyLowerLimit(device, name) if core.hasPropertyLimits(device, name) else 0.0
-        core.setProperty(device, name, max(0.0, lowest))
+        self._set(light, max(0.0, lowest))
+
+    def _set(self, light: LightConfig, value: float) -> None:
+        """Write the power property in its own units; a property of whole numbers refuses anything that looks broken."""
+        whole = self._core.getPropertyType(light.device, light.power_property) == PropertyType.Integer
+        self._core.setProperty(light.device, light.power_property, round(value) if whole else value)
 
     def _switch(self, light: LightConfig, *, on: bool) -> None:
         switch = light.switch_device or light.device

@@ -75,7 +75,7 @@ class TiffMovie:
                 image = self._file.asarray(series=0, key=index)
             else:  # stacks written in one piece (ImageJ) have one page for all frames
                 image = self._series.asarray(out="memmap").reshape(self._frames, *self.shape)[index]
-        except (ValueError, OSError, tifffile.TiffFileError) as error:
+        except Exception as error:  # each codec raises errors of its own kind
             raise InputError(
                 f"frame {index} cannot be read: {error}",
                 where=self._where,

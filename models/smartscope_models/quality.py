@@ -1,12 +1,12 @@
 """Figures of a frame that policies steer by: signal, background, noise, saturation, and whether anything is in view.
 
-All light is measured on means of 4 x 4 pixels: a hot pixel weighs one sixteenth, and picking the brightest of many
-noisy values biases the signal little (by 0.6 of a pixel's noise).
+All light is measured on means of 4 x 4 pixels, without the brightest and the darkest of the sixteen: hot pixels do not
+count, and picking the brightest of many noisy values biases the signal little (by 0.6 of a pixel's noise).
 
 ===================  ===================================================================================================
 signal_e             what the brightest objects have above background: mean of the 4 x 4 means between their 98 and 99.8
                      percentile, minus ``background_e``; photo-electrons per pixel and frame
-background_e         centre of the darkest peak of the 4 x 4 means: median of what lies within it, likewise
+background_e         the darkest peak in the histogram of the 4 x 4 means: median of what lies within it, likewise
 signal_to_noise      signal_e / √(F² (signal_e + background_e) + read noise²): one pixel of a bright object;
                      F² = 2 for an EMCCD, else 1
 saturated_fraction   pixels at the saturation level or above
@@ -31,9 +31,13 @@ from smartscope.result import Result
 from smartscope_models.calibration import Floats
 
 BLOCK = 4
+KEPT = BLOCK * BLOCK - 2
 BRIGHT = (0.98, 0.998)
 DARK = 0.02
 HIGHEST = 0.9999
+BINS = 96
+CLEAR = 0.3
+"""Height of a peak, over that of the highest, from which it counts."""
 IN_VIEW = 4.0
 """Signal, in standard deviations of a 4 x 4 mean's noise, below which nothing is in view."""
 TRUST_EMPTY = 0.3
@@ -42,23 +46,26 @@ TRUST_SATURATED = 0.4
 
 @njit(nogil=True, cache=True)
 def _survey(pixels, offset, gain, counts, means):  # type: ignore[no-untyped-def]
-    """counts (65536,): how often each grey value occurs; means (h, w): electrons, averaged over blocks."""
+    """counts (65536,): how often each grey value occurs; means (h, w): electrons, trimmed means over blocks."""
     counts[:] = 0
     height, width = pixels.shape
     for i in range(height):
         row = pixels[i]
         for j in range(width):
             counts[row[j]] += 1
-    scale = gain / np.float32(BLOCK * BLOCK)
+    scale = gain / np.float32(KEPT)
     for i in range(means.shape[0]):
         target = means[i]
         for j in range(len(target)):
-            total = np.uint32(0)
+            total, most, least = np.uint32(0), np.uint32(0), np.uint32(65535)
             for k in range(BLOCK):
                 row = pixels[i * BLOCK + k]
                 for m in range(BLOCK):
-                    total += np.uint32(row[j * BLOCK + m])
-            target[j] = (np.float32(total) - offset * np.float32(BLOCK * BLOCK)) * scale
+                    value = np.uint32(row[j * BLOCK + m])
+                    total += value
+                    most = max(most, value)
+                    least = min(least, value)
+            target[j] = (np.float32(total - most - least) - offset * np.float32(KEPT)) * scale
 
 
 @njit(nogil=True, cache=True)
@@ -139,18 +146,21 @@ def _signal_and_background(means: Floats) -> tuple[float, float]:
     """Both in electrons per pixel, from the (N,) block means."""
     count = len(means)
     low, high = int(BRIGHT[0] * count), max(int(BRIGHT[0] * count) + 1, int(BRIGHT[1] * count))
-    ranked = np.partition(means, (int(DARK * count), int(0.5 * count), low, high - 1))
+    ranked = np.partition(means, (int(DARK * count), low, high - 1))
     bright = float(ranked[low:high].mean())
-    background = _dark_peak(means, float(ranked[int(DARK * count)]), float(ranked[int(0.5 * count)]))
+    background = _darkest_peak(means, float(ranked[int(DARK * count)]), float(ranked[low]))
     return max(bright - background, 0.0), background
 
 
-def _dark_peak(means: Floats, low: float, middle: float) -> float:
-    """Centre of the darkest peak: the peak of a smoothed histogram of the darker half, then the median around it."""
-    if middle <= low:
-        return middle
-    counts, edges = np.histogram(means, 64, (low - (middle - low), middle + (middle - low)))
-    smooth = np.convolve(counts, [1, 2, 3, 4, 5, 4, 3, 2, 1], mode="same")
-    peak = edges[int(np.argmax(smooth))] + (edges[1] - edges[0]) / 2
-    width = max(peak - low, (edges[1] - edges[0]))
-    return float(np.median(means[np.abs(means - peak) <= width]))
+def _darkest_peak(means: Floats, low: float, high: float) -> float:
+    """Where the first clear peak of the histogram lies, from the dark side: its own median."""
+    if high <= low:
+        return low
+    bin_width = (high - low) / BINS
+    counts, _ = np.histogram(means, BINS + 8, (low - 4 * bin_width, high + 4 * bin_width))
+    smooth = np.convolve(counts, [1, 2, 3, 4, 3, 2, 1], mode="same")
+    clear = np.flatnonzero(smooth >= CLEAR * smooth.max())
+    beyond = np.flatnonzero(smooth[clear[0] :] < 0.5 * smooth[clear[0]])  # where the first hill ends
+    hill = smooth[clear[0] : clear[0] + int(beyond[0]) if len(beyond) else None]
+    peak = low + (clear[0] + int(np.argmax(hill)) - 3.5) * bin_width
+    return float(np.median(means[np.abs(means - peak) <= max(peak - low, bin_width)]))

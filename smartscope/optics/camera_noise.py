@@ -51,7 +51,7 @@ def gamma(shape: float, key: np.uint64) -> Any:
         v = (1.0 + c * z) ** 3
         if v > 0.0:
             u = 1.0 - uniform(bits(key, counter + np.uint64(1)))
-            if math.log(u) < 0.5 * z * z + d - d * v + d * math.log(v):
+            if u < 1.0 - 0.0331 * z**4 or math.log(u) < 0.5 * z * z + d * (1.0 - v + math.log(v)):
                 return d * v
         counter += np.uint64(2)
 

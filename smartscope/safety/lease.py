@@ -69,6 +69,8 @@ class LeasedLights:
         self._understudy = self._call_understudy()
         try:
             self._link.wait_ready()
+            if self._understudy:
+                self._understudy.wait_ready()
         except SmartscopeError:
             self._close_links()
             raise

@@ -24,10 +24,11 @@ from smartscope.result import Result
 
 SHAPE = (64, 80)
 PERIOD_NS = 10_000_000
+INTEGERS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
 
 
 def a_scene(shape: tuple[int, int] = SHAPE, seed: int = 1, electrons: float = 200.0) -> Pixels:
-    """(H, W) uint16: two soft discs and four spots on a background of 10 photo-electrons, as an sCMOS camera sees it."""
+    """(H, W) uint16: two discs and four spots on a background of 10 photo-electrons, as an sCMOS camera sees them."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
     light = np.full(shape, 10.0)
@@ -51,11 +52,13 @@ def a_frame(pixels: Pixels, index: int = 0, roi: tuple[int, int] = (0, 0), **cha
 def poor_frames() -> dict[str, Frame]:
     """One frame for each kind of poor or unusual picture that a camera can send."""
     moving = {"xy": Certainty.MIXED, "exposure_ms": Certainty.MIXED}
+    hot = a_scene()
+    hot[::9, ::11] = 65535
     return {
         "all zero": a_frame(np.zeros(SHAPE, np.uint16)),
         "all saturated": a_frame(np.full(SHAPE, 65535, np.uint16)),
         "below the offset": a_frame(np.full(SHAPE, 40, np.uint16)),
-        "hot pixels": a_frame(_hot(SHAPE)),
+        "hot pixels": a_frame(hot),
         "white noise": a_frame(np.random.default_rng(3).integers(0, 65536, SHAPE).astype(np.uint16)),
         "empty field": a_frame(np.random.default_rng(4).poisson(120, SHAPE).astype(np.uint16)),
         "small": a_frame(a_scene((16, 16))),
@@ -69,7 +72,7 @@ def poor_frames() -> dict[str, Frame]:
 
 
 def a_movie() -> list[Frame]:
-    """Twelve frames with lost ones between, a stage move, a jump of the ROI, a change of its size, and a repeated time."""
+    """Twelve frames: some lost, a stage move, a jump of the ROI, a change of its size, a time that comes twice."""
     frames = [a_frame(a_scene(seed=k), index=k) for k in (0, 1, 2, 5, 6)]
     moved = replace(frames[0].settings, x_um=12.5, y_um=-3.0)
     frames.append(a_frame(a_scene(seed=7), 7, settings=moved, certainty={"xy": Certainty.MIXED}))
@@ -176,9 +179,7 @@ def _check_table(table: Any) -> None:
     for column in fields(table):
         values = getattr(table, column.name)
         assert values.shape == (len(table),), f"{column.name} has shape {values.shape}"
-        wanted = (
-            np.int32 if column.name in ("label", "track_id", "parent_id", "age_frames", "missed_frames") else np.float32
-        )
+        wanted = np.int32 if column.name in INTEGERS else np.float32
         assert values.dtype == wanted, f"{column.name} is {values.dtype}"
         assert np.isfinite(values).all(), f"{column.name} is not finite"
 
@@ -194,9 +195,3 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Mapping):
         return isinstance(b, Mapping) and set(a) == set(b) and all(same(a[key], b[key]) for key in a)
     return bool(a == b)
-
-
-def _hot(shape: tuple[int, int]) -> Pixels:
-    pixels = a_scene(shape)
-    pixels[::9, ::11] = 65535
-    return pixels

@@ -7,6 +7,7 @@ commits the fault.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import sys
@@ -14,6 +15,7 @@ import threading
 import time
 
 from smartscope.config import LightConfig, LightLimits, LimitsConfig, MicroscopeConfig, SafetyConfig
+from smartscope.errors import Refused
 from smartscope.ports import LightsSetup
 from smartscope.safety.hand_over import perform_hand_over
 from smartscope.safety.lights import GuardedLights, open_lights
@@ -50,14 +52,14 @@ class Controller:
         """Light on, and the loop until the fault or the stop flag ends it."""
         self._watchdog.beat("loop")
         self._watchdog.start()
-        self._lights.set_power(LIGHT, POWER_MW)
+        self._light_up()
         say("lit", self._lights.leased.supervisor_pid if self._lights.leased else 0)
         threading.Thread(target=self._wait_for_the_word, daemon=True).start()
         try:
             while not (self._stop or self._faults):
                 self._watchdog.beat("loop")
-                if self._watchdog.recovered():
-                    self._lights.set_power(LIGHT, POWER_MW)
+                if self._watchdog.recovered() or not self._lights.lit:
+                    self._light_up()
                 if self._told.is_set():
                     self._told.clear()
                     self._commit()
@@ -65,6 +67,11 @@ class Controller:
         finally:
             self._lights.dark()
             self._watchdog.stop()
+
+    def _light_up(self) -> None:
+        """On a busy machine a set-point can be overtaken by a lapse; the loop then tries again."""
+        with contextlib.suppress(Refused):
+            self._lights.set_power(LIGHT, POWER_MW)
 
     def _wait_for_the_word(self) -> None:
         sys.stdin.readline()

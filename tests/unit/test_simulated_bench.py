@@ -51,7 +51,7 @@ def test_the_ring_keeps_the_newest(tmp_path_factory, changes: int, known: int) -
             bench.set_power("red", number + 1.0, 10 * number)
         count, seen = bench.changes_since("red", known)
         assert count == changes
-        first = max(known, changes - RING)
+        first = max(known, changes - RING + 1)
         assert seen == [(10 * number, number + 1.0) for number in range(first, changes)]
         assert bench.power_mw("red") == float(changes)
     finally:
@@ -86,19 +86,20 @@ def test_light_survives_the_kill_of_its_writer(tmp_path: Path) -> None:
     # the path, since the source roots need not be installed
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", WRITER, token, str(tmp_path)]
+    bench = LightBench(token, LIGHTS, tmp_path)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "writing\n"
-        bench = LightBench(token, LIGHTS, tmp_path)
-        for _ in range(50):  # read while it writes
-            _, seen = bench.changes_since("green", 0)
-            powers = [power for _, power in seen]
-            assert powers == [powers[0] + step for step in range(len(powers))]
-        writer.kill()
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "writing\n"
+            for _ in range(200):  # read while it writes
+                count, seen = bench.changes_since("green", 0)
+                assert [power for _, power in seen] == [float(n + 1) for n in range(count - len(seen), count)]
+        finally:
+            writer.kill()
     killed_ns = time.perf_counter_ns()
     count, seen = bench.changes_since("green", 0)
     assert bench.power_mw("green") == float(count) > 0
-    assert len(seen) == RING
+    assert len(seen) == RING - 1
     times = [t_ns for t_ns, _ in seen]
     assert times == sorted(times)
     assert times[-1] < killed_ns
@@ -108,7 +109,7 @@ def test_light_survives_the_kill_of_its_writer(tmp_path: Path) -> None:
 
 def test_stale_benches_are_swept(tmp_path: Path) -> None:
     stale, fresh = tmp_path / "smartscope-lights-old.bin", tmp_path / "smartscope-lights-new.bin"
-    for path, age_days in ((stale, 8), (fresh, 1)):
+    for path, age_days in ((stale, 2), (fresh, 0.5)):
         path.write_bytes(b"")
         then = time.time() - age_days * 24 * 3600
         os.utime(path, (then, then))

@@ -51,7 +51,6 @@ def test_a_stage_takes_its_time() -> None:
     assert stage.at(1_000_000 + 25_000_000) == (30.0, 40.0)
     assert stage.busy(1_000_000 + 29_999_999)
     assert not stage.busy(1_000_000 + 30_000_000)
-    assert stage.busy_until_ns == 31_000_000
 
 
 def test_a_new_target_is_set_off_for_from_where_the_stage_is() -> None:

@@ -8,10 +8,15 @@ import pytest
 
 from smartscope.clock import VirtualClock
 from smartscope.config import CameraCalibration, LightConfig, MicroscopeConfig, OpticsConfig
-from smartscope.errors import ConfigurationError, DeviceError, InputError
+from smartscope.errors import ConfigurationError, DeviceError
 from smartscope.frame import Roi
+from smartscope.optics.blur import _box_rows
+from smartscope.optics.camera_noise import _expose
 from smartscope.optics.illumination import irradiance_w_per_cm2
+from smartscope.optics.psf import add_stamps
 from smartscope.ports import LightsSetup
+from smartscope.specimens.cell_motion import _crawl, _deform, _transport
+from smartscope.specimens.cell_texture import _paint, add_texture
 from smartscope.specimens.photophysics import GREEN_PROTEIN
 from smartscope_drivers.simulated.lights import SimulatedLights
 from smartscope_drivers.simulated.options import WorldOptions
@@ -223,11 +228,25 @@ def test_truth_of_any_moment(rig) -> None:
     assert left[0] > left[1] > left[2]
 
 
-def test_an_exposure_before_the_last_one_is_refused(rig) -> None:
+def test_of_overlapping_exposures_the_second_shows_no_earlier_moment(rig) -> None:
+    one, other = rig(**FEW_CELLS), rig(**FEW_CELLS)
+    for each in (one, other):
+        each.power(4.0, 0)
+        each.frame(100, exposure_ms=4.0)
+    late = one.frame(101, exposure_ms=0.1, number=1)
+    np.testing.assert_array_equal(late, other.frame(101.95, exposure_ms=0.1, number=1))
+
+
+def test_nothing_compiles_once_the_camera_runs(rig) -> None:
+    kernels = (_expose, add_stamps, add_texture, _paint, _box_rows, _crawl, _deform, _transport)
     one = rig(**FEW_CELLS)
-    one.frame(100)
-    with pytest.raises(InputError, match="cannot go back"):
-        one.frame(50)
+    compiled = [list(kernel.signatures) for kernel in kernels]
+    assert all(compiled)
+    one.power(4.0, 0)
+    one.frame(0)
+    one.world.focus.move_to((2.0,), one.at(10))
+    one.frame(700, number=1)
+    assert [list(kernel.signatures) for kernel in kernels] == compiled
 
 
 # ---------------------------------------------------------------- places
@@ -283,3 +302,15 @@ def test_wrong_specimen_options_are_named(rig) -> None:
 def test_unknown_light(rig) -> None:
     with pytest.raises(DeviceError, match="no light 'uv'"):
         rig(**STILL).world.power_mw("uv")
+
+
+def test_the_bench_of_a_given_token_outlives_the_world(rig, tmp_path) -> None:
+    one = rig(**STILL)
+    mine = World(one.config, one.clock, token="mine")
+    own = World(one.config, one.clock)
+    assert {path.name for path in tmp_path.glob("*.bin")} >= {f"smartscope-lights-{w.token}.bin" for w in (mine, own)}
+    mine.close()
+    own.close()
+    left = {path.name for path in tmp_path.glob("*.bin")}
+    assert "smartscope-lights-mine.bin" in left
+    assert f"smartscope-lights-{own.token}.bin" not in left

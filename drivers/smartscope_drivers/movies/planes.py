@@ -45,10 +45,12 @@ class Axes:
         sizes = dict(zip(self._axes, self._shape, strict=True))
         self.plane_shape = sizes["Y"], sizes["X"]
         colours = "S" if "S" in sizes else "C"
+        if colours == "C" and all(size == 1 for axis, size in sizes.items() if axis not in "YXC"):
+            colours = ""  # ImageJ files often call the axis of frames channels; a movie of one frame is none
         if channel >= sizes.get(colours, 1):
             raise no_channel(channel, sizes.get(colours, 1), where)
         self._colours = colours
-        others = [axis for axis in self._axes if axis not in f"YX{colours}"]
+        others = [axis for axis in self._axes if axis not in "YX" and axis != colours]
         long = [axis for axis in others if sizes[axis] != 1]
         if len(long) > 1:
             raise InputError(

@@ -98,7 +98,7 @@ class SimulatedMicroscope(CoreMicroscope):
                 readout_ms=readout_ms,
                 move_timeout_s=move_timeout_s,
             )
-            super().__init__(core, ROLES, setup, handling, lights, self._arrival if setup.clock.virtual else None)
+            super().__init__(core, ROLES, setup, handling, lights)
         except BaseException:
             self._let_go()
             raise
@@ -119,11 +119,6 @@ class SimulatedMicroscope(CoreMicroscope):
         if not self._clock.virtual:
             return super()._open_camera()
         return VirtualCamera(self._core, self._roles.camera, self._clock, self._options.ring_mb, self._device)
-
-    def _arrival(self, setting: str) -> tuple[int, tuple[float, ...]]:
-        """When a stage that was sent off will be at rest, and where."""
-        trajectory = self.world.stage if setting == "xy" else self.world.focus
-        return trajectory.busy_until_ns, trajectory.at(trajectory.busy_until_ns)
 
     def close(self) -> None:
         """As ``CoreMicroscope.close``; the world ends with it."""
@@ -147,21 +142,21 @@ def load(world: World, camera: devices.SimulatedCamera, own_lights: SimulatedLig
     """
     # no adapter is needed, but the core wants a folder to look for them
     core = open_core(UniMMCore, str(Path(__file__).parent))
-    loaded: dict[str, Device] = {
-        ROLES.camera: camera,
-        ROLES.shutter: devices.SimulatedShutter(world),
-        ROLES.xy_stage: devices.SimulatedXYStage(world),
-        ROLES.focus: devices.SimulatedFocus(world),
-        ROLES.autofocus: devices.SimulatedAutofocus(world),
-        ROLES.slm: devices.SimulatedSlm(world),
-        FILTER_WHEEL: devices.SimulatedFilterWheel(world),
-    }
+    loaded: list[tuple[str, Device]] = [
+        (ROLES.camera, camera),
+        (ROLES.shutter, devices.SimulatedShutter(world)),
+        (ROLES.xy_stage, devices.SimulatedXYStage(world)),
+        (ROLES.focus, devices.SimulatedFocus(world)),
+        (ROLES.autofocus, devices.SimulatedAutofocus(world)),
+        (ROLES.slm, devices.SimulatedSlm(world)),
+        (FILTER_WHEEL, devices.SimulatedFilterWheel(world)),
+    ]
     for light in world.config.lights:
         mine = own_lights if own_lights is not None and light.name in own_lights.read_back() else None
-        loaded[light.device or light.name] = devices.SimulatedLaser(world, light.name, mine)
+        loaded.append((light.device or light.name, devices.SimulatedLaser(world, light.name, mine)))
     try:
         with device_errors("loading the simulated devices"):
-            for label, device in loaded.items():
+            for label, device in loaded:
                 core.loadPyDevice(label, device)
             core.initializeAllDevices()
             for name in world.options.filters:

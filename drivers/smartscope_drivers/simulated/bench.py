@@ -17,6 +17,7 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ import numpy as np
 from smartscope.errors import DeviceError
 
 RING = 1024
-"""Changes remembered for each light."""
-_STALE_S = 7 * 24 * 3600.0
+"""Changes of each light in the file; all but the oldest can be trusted."""
+_STALE_S = 24 * 3600.0
 _BLOCK = 2 * (RING + 1)
 
 
@@ -93,19 +94,19 @@ class LightBench:
     def changes_since(self, light: str, known: int) -> tuple[int, list[tuple[int, float]]]:
         """(count, changes after the first ``known``), each (t_ns, mW), oldest first; -1: only the last one.
 
-        The ring forgets: of more than ``RING`` changes the newest are returned.
+        Of more than ``RING - 1`` changes the newest are returned.
 
         Raises:
             DeviceError: no such light.
         """
         place = self._place(light)
-        while True:
-            count = int(self._integers[place, 0, 0])
-            first = max(count - 1 if known < 0 else known, count - RING, 0)
-            slots = [1 + number % RING for number in range(first, count)]
-            changes = [(int(self._integers[place, slot, 0]), float(self._floats[place, slot, 1])) for slot in slots]
-            if int(self._integers[place, 0, 0]) - first <= RING:  # none was overwritten while we read
-                return count, changes
+        count = int(self._integers[place, 0, 0])
+        block = self._integers[place].copy()
+        # the writer may have gone on meanwhile, and be at the pair after the last one that it counted
+        overwritten = int(self._integers[place, 0, 0]) - RING + 1
+        first = max(count - 1 if known < 0 else known, overwritten, 0)
+        slots = 1 + np.arange(first, count) % RING
+        return count, list(zip(block[slots, 0].tolist(), block.view("<f8")[slots, 1].tolist(), strict=True))
 
     def power_history(self, light: str, t0_ns: int, t1_ns: int) -> list[tuple[int, int, float]]:
         """Pieces (from_ns, to_ns, mW) of constant power that together cover [t0, t1].
@@ -132,12 +133,16 @@ class LightBench:
         del self._integers, self._floats
         self._memory.close()
 
+    def remove(self) -> None:
+        """Close, and delete the file: nobody else knows this token."""
+        self.close()
+        with suppress(OSError):  # Windows keeps a file that is still open elsewhere
+            self.path.unlink()
+
 
 def _remove_stale(folder: Path) -> None:
-    """Delete benches that nobody has touched for a week."""
+    """Delete benches that nobody has touched for a day."""
     for path in folder.glob("smartscope-lights-*.bin"):
-        try:
+        with suppress(OSError):  # another process was quicker, or still has it open
             if time.time() - path.stat().st_mtime > _STALE_S:
                 path.unlink()
-        except OSError:
-            continue  # another process was quicker, or still has it open

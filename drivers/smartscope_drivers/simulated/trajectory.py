@@ -57,8 +57,3 @@ class Trajectory:
     def busy(self, t_ns: int) -> bool:
         """Whether it still moves or settles."""
         return t_ns < self._busy_until_ns
-
-    @property
-    def busy_until_ns(self) -> int:
-        """When the last move has settled."""
-        return self._busy_until_ns

@@ -78,6 +78,7 @@ class World:
     ) -> None:
         self.config, self.clock, self.seed = config, clock, seed
         self.options = options or WorldOptions()
+        self._own_token = not token
         self.token = token or uuid.uuid4().hex
         self.t0_ns = clock.now_ns()
         self.faults = Faults(self.options.faults, clock)
@@ -97,13 +98,27 @@ class World:
         self._twin = _Life(self)
         self._expected = np.zeros((0, 0), np.float32)
         self._lit: tuple[Roi, Pattern | None, Pattern | None] | None = None
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Let every kernel compile (seconds, once per machine) before the camera runs."""
+        height, width = self.config.sensor
+        roi = Roi(width // 2 - 8, height // 2 - 8, 16, 16)
+        expected, out = np.zeros((16, 16), np.float32), np.zeros((16, 16), np.uint16)
+        life = _Life(self)
+        life.specimen.advance(STEP_S)
+        life.specimen.render(expected, self.view(self.t0_ns, roi), {488.0: 1.0})
+        self._noise.expose(expected, out, roi, 0)
 
     def close(self) -> None:
-        """End blocked calls and let go of the light bench; the lights stay as they are."""
+        """End blocked calls and let go of the light bench; the lights of a token given to us stay as they are."""
         self.closing.set()
         self.faults.release()
         with self._lock:
-            self._bench.close()
+            if self._own_token:
+                self._bench.remove()
+            else:
+                self._bench.close()
 
     # ---------------------------------------------------------------- light
 
@@ -223,11 +238,10 @@ class World:
     def render(self, out: Pixels, roi: Roi, t_start_ns: int, t_end_ns: int, frame: int) -> None:
         """Expose frame number ``frame`` into ``out`` (H, W): places as at mid-exposure, light as it truly came.
 
-        Raises:
-            InputError: mid-exposure lies before that of an earlier frame.
+        The specimen does not go back: of two exposures that overlap, the second shows it where the first left it.
         """
-        middle_ns = (t_start_ns + t_end_ns) // 2
         with self._lock:
+            middle_ns = max((t_start_ns + t_end_ns) // 2, self._life.t_ns)
             self._exposing.set(t_start_ns, True)
             self._exposing.set(t_end_ns, False)
             self._read_lights()

@@ -30,7 +30,7 @@ EDGE = 0.25
 """Where a cell begins: this part of the way from the background to the bright class, in the square root of light."""
 BODY = 0.5
 """The same for one cell's own brightness, so that a bright cell is not drawn larger than a dim one."""
-NECK = 0.8
+NECK = 0.75
 """Two cells touch where the pass between them is lower than this part of the lower top (depth · brightness)."""
 _MARGIN = 4
 

@@ -14,6 +14,8 @@ from numba import njit
 
 ITERATIONS = 12
 CONVERGED_PX = 4e-3
+LONELY = 0.4
+"""Neighbours' light, over what it would be around a spot centred here, below which a pixel is merely hot."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -102,10 +104,22 @@ def _fit(data, left, top, f, sigma, excess, read):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _is_single_pixel(data, row, column, background, sigma):  # type: ignore[no-untyped-def]
+    """Whether the four neighbours are far darker than the optics allow: a hot pixel, not a spot."""
+    total, count = 0.0, 0
+    for i, j in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+        if 0 <= i < data.shape[0] and 0 <= j < data.shape[1]:
+            total += data[i, j] - background
+            count += 1
+    expected = math.exp(-0.5 / (sigma * sigma)) * (data[row, column] - background)
+    return total / max(count, 1) < LONELY * expected
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def fit_spots(pixels, offset, gain, places, sign, sigma, radius, excess, read, out):  # type: ignore[no-untyped-def]
     """Fit a spot at each (row, column) of places (K, 2) in the raw frame; x, y, sigma, sum in electrons → out (K, 4).
 
-    A fit that ran away gives NaN. ``sign`` is -1 for dark spots; excess, read: F² and r² of the camera.
+    A hot pixel, and a fit that ran away, give NaN. ``sign`` is -1 for dark spots; excess, read: F² and r².
     """
     height, width = pixels.shape
     size = min(2 * radius + 1, height, width)
@@ -123,6 +137,7 @@ def fit_spots(pixels, offset, gain, places, sign, sigma, radius, excess, read, o
         f[0], f[1], f[2] = places[k, 1], places[k, 0], sigma
         f[4] = edge / (4 * size - 4)
         f[3] = max(data[places[k, 0] - top, places[k, 1] - left] - f[4], 1.0)
-        good = _fit(data, left, top, f, sigma, excess, read) and f[3] > 0
+        alone = _is_single_pixel(data, places[k, 0] - top, places[k, 1] - left, f[4], sigma)
+        good = not alone and _fit(data, left, top, f, sigma, excess, read) and f[3] > 0
         out[k, 0] = f[0] if good else np.nan
         out[k, 1], out[k, 2], out[k, 3] = f[1], f[2], 2 * math.pi * f[3] * f[2] * f[2]

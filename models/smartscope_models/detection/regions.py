@@ -86,6 +86,15 @@ def _root(parent, k):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _join_if_shallow(parent, top, a, b, level, neck):  # type: ignore[no-untyped-def]
+    """Make basins ``a`` and ``b``, which meet at ``level``, one unless it lies below ``neck`` times the lower top."""
+    a, b = _root(parent, a), _root(parent, b)
+    low, high = (a, b) if top[a] < top[b] else (b, a)
+    if low != high and level >= neck * top[low]:
+        parent[low] = high
+
+
+@njit(nogil=True, cache=True)
 def flood(height_map, mask, neck, labels):  # type: ignore[no-untyped-def]
     """Watershed from the tops down; labels (H, W) int32 from 1, 0 outside; returns how many.
 
@@ -99,27 +108,23 @@ def flood(height_map, mask, neck, labels):  # type: ignore[no-untyped-def]
     basins = 0
     for pixel in order:
         i, j = pixel // columns, pixel % columns
-        mine = -1
+        uphill, steepest = -1, np.float32(-1)
         for di in range(-1, 2):
             for dj in range(-1, 2):
                 if not (0 <= i + di < rows and 0 <= j + dj < columns):
                     continue
-                other = basin[pixel + di * columns + dj]
-                if other < 0:
+                neighbour = pixel + di * columns + dj
+                if basin[neighbour] < 0:
                     continue
-                other = _root(parent, other)
-                if mine < 0 or other == mine:
-                    mine = other
-                    continue
-                low, high = (other, mine) if top[other] < top[mine] else (mine, other)
-                if flat[pixel] >= neck * top[low]:
-                    parent[low] = high
-                mine = high
-        if mine < 0:
-            mine = basins
+                if uphill >= 0:
+                    _join_if_shallow(parent, top, uphill, basin[neighbour], flat[pixel], neck)
+                if flat[neighbour] > steepest:
+                    uphill, steepest = basin[neighbour], flat[neighbour]
+        if uphill < 0:
+            uphill = basins
             parent[basins], top[basins] = basins, flat[pixel]
             basins += 1
-        basin[pixel] = mine
+        basin[pixel] = uphill
     name = np.zeros(basins, np.int32)
     count = 0
     labels[:] = 0

@@ -23,8 +23,8 @@ from smartscope_models.mirror import place, sources
 SPOT = 0
 """Label of a spot."""
 LARGEST_CURVATURE_RATIO = 4.0
-NARROWEST, WIDEST = 0.55, 2.5
-"""Fitted over expected width beyond which a spot is a hot pixel, or part of something larger."""
+NARROWEST, WIDEST = 0.6, 2.5
+"""Fitted over expected width beyond which a spot is a flaw of the camera, or part of something larger."""
 
 
 class _Work:
@@ -110,11 +110,12 @@ class SpotDetector:
             pixels, calibration.offset_adu, calibration.electrons_per_adu, places, self._sign, self._sigma, radius,
             calibration.excess, calibration.nominal_read_variance_e2, fitted,
         )  # fmt: skip
-        ratio = fitted[:, 2] / self._sigma
+        width_px = fitted[:, 2]
+        likely = (width_px > NARROWEST * self._sigma) & (width_px < WIDEST * self._sigma)
         height, width = pixels.shape
         x, y = fitted[:, 0], fitted[:, 1]
         inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-        x, y, size, total = fitted[inside & (ratio > NARROWEST) & (ratio < WIDEST)].T
+        x, y, size, total = fitted[inside & likely].T
         return detections_of(x, y, size, total, SPOT)
 
 

@@ -1,0 +1,121 @@
+"""Plug-ins that do what plug-ins should not, named in a test's YAML as ``misbehaving:Class``."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from smartscope.command import MoveStage, Request, SetExposure, SetLight
+from smartscope.frame import Frame
+from smartscope.ports import Choice, Context, Instrument
+from smartscope.result import Result
+
+LET_GO = threading.Event()
+"""Ends the hang of ``HangingModel``."""
+
+
+class GoodModel:
+    """Adds nothing, until ``misbehave`` is due."""
+
+    history = 0
+
+    def __init__(self, setup: Instrument, *, at_frame: int = 10) -> None:
+        self.at_frame = at_frame
+
+    def warm_up(self, shape: tuple[int, int]) -> None:
+        """Nothing to compile."""
+
+    def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
+        if frames[-1].index >= self.at_frame:
+            return self.misbehave(so_far)
+        return so_far
+
+    def misbehave(self, so_far: Result) -> Any:
+        return so_far
+
+
+class RaisingModel(GoodModel):
+    def misbehave(self, so_far: Result) -> Any:
+        raise ValueError("no cells, no science")
+
+
+class NonsenseModel(GoodModel):
+    def misbehave(self, so_far: Result) -> Any:
+        return replace(so_far, quality={"signal_to_noise": float("nan")})
+
+
+class ColdModel(GoodModel):
+    def warm_up(self, shape: tuple[int, int]) -> None:
+        raise RuntimeError("weights are missing")
+
+
+class LateModel(GoodModel):
+    def misbehave(self, so_far: Result) -> Any:
+        threading.Event().wait(0.01)
+        return so_far
+
+
+class HangingModel(GoodModel):
+    def misbehave(self, so_far: Result) -> Any:
+        LET_GO.wait(60.0)
+        return so_far
+
+
+class SelfishModel(GoodModel):
+    """Once, holds the interpreter lock, as a badly written C extension does: PyDLL calls keep it."""
+
+    def __init__(self, setup: Instrument, *, at_frame: int = 10, for_ms: float = 700.0) -> None:
+        super().__init__(setup, at_frame=at_frame)
+        self.for_ms = for_ms
+
+    def misbehave(self, so_far: Result) -> Any:
+        if self.for_ms:
+            if sys.platform == "win32":
+                ctypes.PyDLL("kernel32").Sleep(int(self.for_ms))
+            else:
+                ctypes.PyDLL(None).usleep(int(self.for_ms * 1e3))
+            self.for_ms = 0.0
+        return so_far
+
+
+class BrokenModel(GoodModel):
+    def __init__(self, setup: Instrument) -> None:
+        raise FileNotFoundError("weights.bin")
+
+
+class RaisingPolicy:
+    def __init__(self, *, at_frame: int = 10) -> None:
+        self.at_frame = at_frame
+
+    def decide(self, context: Context) -> Choice:
+        if context.result.frame.index >= self.at_frame:
+            raise KeyError("target")
+        return Choice()
+
+
+class NonsensePolicy(RaisingPolicy):
+    def decide(self, context: Context) -> Choice:
+        return SetExposure(1.0)  # type: ignore[return-value]
+
+
+class MovingPolicy:
+    """Moves the stage to and fro as often as it is asked."""
+
+    def decide(self, context: Context) -> Choice:
+        x_um = 0.0 if context.settings.x_um else 5.0
+        return Choice([Request(MoveStage(x_um, 0.0), "restless")])
+
+
+class BlinkingPolicy:
+    """Changes the light's power with every frame, further than any limit allows."""
+
+    def __init__(self, *, light: str, high_mw: float = 3.0, low_mw: float = 1.0) -> None:
+        self.light, self.high_mw, self.low_mw = light, high_mw, low_mw
+
+    def decide(self, context: Context) -> Choice:
+        low = context.settings.lights_mw[self.light] > self.low_mw
+        return Choice([Request(SetLight(self.light, self.low_mw if low else self.high_mw), "blink")])
