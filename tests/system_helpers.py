@@ -1,4 +1,4 @@
-"""A user's workplace: YAML files, the command line in this process or another, the runs made, and the lamps seen from outside."""
+"""A user's workplace: YAML files, the command line, the runs it makes, and the lamps as seen from outside."""
 
 from __future__ import annotations
 
@@ -157,6 +157,15 @@ class Lamps:
             for path in sorted(self._folder.glob("smartscope-lights-*.bin"))
         ]
 
+    def history(self, t0_ns: int, t1_ns: int) -> set[float]:
+        """Powers that the light of the only run has had in this time, in ns on the run's clock."""
+        (path,) = self._folder.glob("smartscope-lights-*.bin")
+        bench = self._bench(path)
+        try:
+            return {power for _, _, power in bench.power_history(LIGHT, t0_ns, t1_ns)}
+        finally:
+            bench.close()
+
     @property
     def on(self) -> bool:
         """Whether any light is on."""
@@ -172,12 +181,14 @@ class Lamps:
         wait_for(lambda: self.on == on, f"light {'on' if on else 'off'}", process)
 
     def _changes(self, path: Path) -> list[tuple[int, float]]:
-        token = path.stem.removeprefix("smartscope-lights-")
-        bench = LightBench(token, [LIGHT], self._folder)
+        bench = self._bench(path)
         try:
             return bench.changes_since(LIGHT, 0)[1]
         finally:
             bench.close()
+
+    def _bench(self, path: Path) -> LightBench:
+        return LightBench(path.stem.removeprefix("smartscope-lights-"), [LIGHT], self._folder)
 
 
 def wait_for(condition: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
@@ -220,6 +231,13 @@ def check_frames(run: RunReader) -> None:
         assert frame.pixels.shape == (height, width)
         assert frame.pixels.dtype == np.uint16
         assert frame.pixels.any()
+
+
+def check_lights_of_frames(place: Workplace) -> None:
+    """Each frame of the only run says the power that its light truly had, or that it is not sure."""
+    for frame in place.the_run.frames:
+        if not frame.mixed:
+            assert place.lamps.history(frame.t_start_ns, frame.t_end_ns) == {frame.settings.lights_mw[LIGHT]}
 
 
 def check_failed_run(place: Workplace, ended: Ended, *words: str) -> RunReader:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pymmcore_plus import CMMCorePlus, DeviceType
 
-from smartscope.command import Command, MoveFocus, MoveStage, RunAutofocus, SetExposure, SetLight, SetPreset
+from smartscope.command import MoveFocus, MoveStage, RunAutofocus, SetExposure, SetLight, SetPreset
 from smartscope.errors import DeviceError, Refused
 from smartscope.ports import Clock, Lights
 from smartscope_drivers.core_tools import device_errors, wait_until_idle
@@ -18,6 +18,10 @@ from smartscope_drivers.roles import Roles
 
 AUTOFOCUS_START, AUTOFOCUS_STATUS, AUTOFOCUS_FAILED = "Run", "Status", "Failed"
 """A Python autofocus is a generic device: 1 in the first property starts it, the second tells how it went."""
+
+Confirmed = SetExposure | SetLight | MoveStage | MoveFocus | SetPreset
+"""What a device can confirm; an autofocus confirms the place it found."""
+Moving = MoveStage | MoveFocus | RunAutofocus | SetPreset
 
 
 class Actuators:
@@ -81,7 +85,7 @@ class Actuators:
 
     # ---------------------------------------------------------------- stages and the rest
 
-    def carry_out(self, command: MoveStage | MoveFocus | RunAutofocus | SetPreset) -> Command:
+    def carry_out(self, command: Moving) -> Confirmed:
         """Move, wait, read back.
 
         Raises:
@@ -188,9 +192,9 @@ class Actuators:
             )
 
 
-def value_of(command: Command) -> Any:
-    """The value of a setting that a confirmed command made true."""
-    match command:
+def value_of(confirmed: Confirmed) -> Any:
+    """The value of its setting that a confirmed command made true."""
+    match confirmed:
         case SetExposure(exposure_ms):
             return exposure_ms
         case SetLight(_, power_mw):
@@ -201,4 +205,3 @@ def value_of(command: Command) -> Any:
             return z_um
         case SetPreset(_, preset):
             return preset
-    raise TypeError(f"{command} sets no stamped value")  # pragma: no cover - ROI and autofocus never come here

@@ -22,7 +22,7 @@ from smartscope_drivers.core_tools import device_errors, size_ring
 
 ENDLESS = 2**31 - 1
 """Largest count of frames that fits a C++ long on Windows: 24 days at 1000 frames/s."""
-POLL_S = 0.0003
+POLL_S = 0.0005
 """Rest between two looks into an empty ring."""
 UNTOLD_RANGE_MS = (0.0, 60_000.0)
 """Exposures of a camera that does not tell its limits; the safety gate has its own."""

@@ -20,7 +20,7 @@ from smartscope.command import Applied, Command, SetExposure, SetLight, SetPrese
 from smartscope.errors import DeviceError, Refused
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Capabilities, Lights, MicroscopeSetup
-from smartscope_drivers.core_actuators import Actuators, value_of
+from smartscope_drivers.core_actuators import Actuators, Confirmed, Moving, value_of
 from smartscope_drivers.core_camera import CoreCamera, Image
 from smartscope_drivers.core_tools import close_core, device_errors
 from smartscope_drivers.entry_state import EntryState
@@ -232,7 +232,7 @@ class CoreMicroscope:
         self._stamper.finish(setting, value_of(made_true), t_called_ns, t_effect_ns)
         return Applied(command, made_true, t_called_ns, t_effect_ns, certainty)
 
-    def _carry_out(self, command: Command) -> Command:
+    def _carry_out(self, command: SetExposure | SetLight | Moving) -> Confirmed:
         if isinstance(command, SetLight):
             return self._actuators.set_light(command, self._stamper.now().lights_mw)
         if isinstance(command, SetExposure):
@@ -241,7 +241,7 @@ class CoreMicroscope:
             return self._set_exposure(command)
         if isinstance(command, SetPreset) and self._restarts_camera(command):
             return self._while_stopped(lambda: self._actuators.carry_out(command))
-        return self._actuators.carry_out(command)  # type: ignore[arg-type]  # ROI never comes here
+        return self._actuators.carry_out(command)
 
     def _set_exposure(self, command: SetExposure) -> SetExposure:
         return SetExposure(self._camera.set_exposure(command.exposure_ms))

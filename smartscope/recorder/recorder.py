@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from smartscope.config import RecorderConfig
 from smartscope.decision import Decision
-from smartscope.errors import RecorderError, SmartscopeError
+from smartscope.errors import RecorderError
 from smartscope.frame import Frame
 from smartscope.mailbox import BoundedQueue
 from smartscope.ports import Clock
@@ -19,7 +19,7 @@ from smartscope.recorder.folder import RUN, RunFolder, check_space, iso
 from smartscope.recorder.image_stack import ImageStack
 from smartscope.recorder.rows import without_pixels
 from smartscope.recorder.stack_log import OpenStack
-from smartscope.recorder.tables import Affine, Geometry, write_tracks
+from smartscope.recorder.tables import Affine, Geometry
 from smartscope.recorder.writer import EventItem, Item, ResultItem, RunWriter
 from smartscope.result import Result
 
@@ -85,7 +85,7 @@ class Recorder:
         self._began_s = self._ended_s = self._space_checked_s = 0.0
         kind = "virtual" if clock.virtual else "live"
         folder.update(clock=kind, clock_origin_ns=clock.now_ns(), started_at=iso(datetime.now()))
-        self._writer = RunWriter(folder.path, config, pixel_size_um, open_stack)
+        self._writer = RunWriter(folder.path, config, self._geometry, open_stack)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -154,7 +154,7 @@ class Recorder:
         )
 
     def finish(self, state: State, error: str | None = None, summary: Mapping[str, Any] | None = None) -> None:
-        """Write what waits, trim and close, derive tracks.csv, complete run.json. Never raises; see ``fault``.
+        """Write what waits, trim and close, complete run.json. Never raises; see ``fault``.
 
         A fault turns the state into ``failed``. A second call does nothing.
         """
@@ -166,10 +166,6 @@ class Recorder:
         if self._thread.is_alive():
             self._declare(self._trouble(f"the disk did not take the rest within {self._drain_s:g} s"))
         self._ended_s = time.monotonic()
-        try:
-            write_tracks(self._folder.path, self._geometry)
-        except (OSError, SmartscopeError) as trouble:
-            self._declare(self._trouble(str(trouble)))
         try:
             self._complete(state, error, summary or {})
         except OSError as trouble:

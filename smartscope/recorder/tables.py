@@ -1,20 +1,18 @@
-"""How ``results/tracks.csv`` follows from the rows of a run, at its end or after a crash."""
+"""How ``results/tracks.csv`` grows with the run: a line for each sighting of each track."""
 
 from __future__ import annotations
 
 import csv
-import itertools
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from smartscope.frame import Settings
-from smartscope.recorder import folder
-from smartscope.recorder.jsonl import JsonLines, Row
-from smartscope.recorder.rows import settings_from_row
+from smartscope.result import Result
 
 COLUMNS = ("frame", "track_id", "x_px", "y_px", "parent_id", "x_um", "y_um")
 Affine = tuple[tuple[float, float], tuple[float, float]]
@@ -45,51 +43,33 @@ class Geometry:
         return settings.x_um + a * dx + b * dy, settings.y_um + c * dx + d * dy
 
 
-def write_tracks(run: Path, geometry: Geometry) -> int:
-    """Write each sighting of each track as a line (predicted positions are left out); returns how many.
+class TrackTable:
+    """The table of one run; the file is made with the first track, and flushed with each result."""
 
-    ``x_um, y_um`` are empty for a frame that ``frames.jsonl`` does not list. No tracks at all: no file.
-    """
-    rows = (row for row in JsonLines(run / folder.RESULTS) if row["tracks"] is not None)
-    first = next(rows, None)
-    if first is None:
-        return 0
-    settings = _SettingsByFrame(run)
-    count = 0
-    with (run / folder.TRACKS).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row in itertools.chain([first], rows):
-            lines = _lines(row, settings.of(row["frame"]), geometry)
-            writer.writerows(lines)
-            count += len(lines)
-    return count
+    def __init__(self, path: Path, geometry: Geometry) -> None:
+        self._path, self._geometry = path, geometry
+        self._file: TextIO | None = None
 
+    def append(self, result: Result) -> None:
+        """Write down where tracks were seen; predicted positions are left out. Raises OSError."""
+        tracks = result.tracks
+        if tracks is None:
+            return
+        file = self._opened()
+        seen = tracks.missed_frames == 0
+        x_px, y_px = tracks.x_px[seen], tracks.y_px[seen]
+        places_um = self._geometry.place_um(result.frame.settings, x_px.astype(float), y_px.astype(float))
+        columns = (tracks.track_id[seen], x_px, y_px, tracks.parent_id[seen], *(um.round(6) for um in places_um))
+        csv.writer(file).writerows(zip(repeat(result.frame.index), *(c.tolist() for c in columns), strict=False))
+        file.flush()
 
-def _lines(row: Row, settings: Settings | None, geometry: Geometry) -> list[tuple[Any, ...]]:
-    """Lines of one result, straight from its lists: a long run has millions of sightings."""
-    tracks = row["tracks"]
-    seen = [missed == 0 for missed in tracks["missed_frames"]]
-    ids, parents, x_px, y_px = (
-        list(itertools.compress(tracks[name], seen)) for name in ("track_id", "parent_id", "x_px", "y_px")
-    )
-    if settings is None:
-        x_um = y_um = [""] * len(ids)
-    else:
-        places = geometry.place_um(settings, np.array(x_px, float), np.array(y_px, float))
-        x_um, y_um = (place.round(6).tolist() for place in places)
-    return list(zip(itertools.repeat(row["frame"], len(ids)), ids, x_px, y_px, parents, x_um, y_um, strict=True))
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
 
-
-class _SettingsByFrame:
-    """Settings of frames asked for in rising order; both files are read once, side by side."""
-
-    def __init__(self, run: Path) -> None:
-        self._rows = iter(JsonLines(run / folder.FRAMES))
-        self._row: Row | None = next(self._rows, None)
-
-    def of(self, index: int) -> Settings | None:
-        """Settings of frame ``index``, None if the record does not list it."""
-        while self._row is not None and self._row["index"] < index:
-            self._row = next(self._rows, None)
-        return settings_from_row(self._row) if self._row is not None and self._row["index"] == index else None
+    def _opened(self) -> TextIO:
+        if self._file is None:
+            self._file = self._path.open("w", newline="", encoding="utf-8")
+            csv.writer(self._file).writerow(COLUMNS)
+        return self._file

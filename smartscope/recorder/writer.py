@@ -18,6 +18,7 @@ from smartscope.recorder import folder as files
 from smartscope.recorder.jsonl import JsonLinesWriter
 from smartscope.recorder.rows import decision_to_row, frame_to_row, result_to_row
 from smartscope.recorder.stack_log import OpenStack, StackLog
+from smartscope.recorder.tables import Geometry, TrackTable
 from smartscope.result import Result
 
 
@@ -42,7 +43,7 @@ Item = Frame | ResultItem | Decision | EventItem
 class RunWriter:
     """The open files of one run. Any error of the disk comes out of the call that meets it first."""
 
-    def __init__(self, run: Path, config: RecorderConfig, pixel_size_um: float, open_stack: OpenStack) -> None:
+    def __init__(self, run: Path, config: RecorderConfig, geometry: Geometry, open_stack: OpenStack) -> None:
         """Open every log; raises OSError when the folder is gone or cannot be written."""
         self._config = config
         self._abandoned = False
@@ -52,7 +53,10 @@ class RunWriter:
             logs = (files.FRAMES, files.PROCESSED, files.RESULTS, files.DECISIONS, files.EVENTS)
             opened = [stack.enter_context(closing(JsonLinesWriter(run / name))) for name in logs]
             self._frame_log, processed_log, self._results, self._decisions, self._events = opened
+            self._tracks = TrackTable(run / files.TRACKS, geometry)
+            stack.callback(self._tracks.close)
             self._files = stack.pop_all()
+        pixel_size_um = geometry.pixel_size_um
         self._frames = StackLog(run, "frames", np.uint16, self._frame_log, config, pixel_size_um, open_stack)
         results = run / "results"
         self._processed = StackLog(results, "processed", np.float32, processed_log, config, pixel_size_um, open_stack)
@@ -125,3 +129,4 @@ class RunWriter:
         if image is not None and not self._abandoned:
             self._processed.add(image, frame, {"frame": frame.index})
         self._results.append(result_to_row(item.result, item.context_row))
+        self._tracks.append(item.result)

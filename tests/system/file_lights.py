@@ -14,8 +14,12 @@ from smartscope.errors import DeviceError
 from smartscope.ports import LightsSetup
 
 
+HIGHEST = 7
+"""Slot that keeps the highest power that any light ever had."""
+
+
 class OutsideState:
-    """Powers of up to eight lights in ``FOLDER/powers``, memory-mapped: visible to every process at once."""
+    """Powers of up to seven lights in ``FOLDER/powers``, memory-mapped: visible to every process at once."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / "powers"
@@ -28,6 +32,7 @@ class OutsideState:
         return float(struct.unpack_from("d", self._map, 8 * slot)[0])
 
     def set(self, slot: int, power_mw: float) -> None:
+        struct.pack_into("d", self._map, 8 * HIGHEST, max(power_mw, self.get(HIGHEST)))
         struct.pack_into("d", self._map, 8 * slot, power_mw)
 
     def close(self) -> None:

@@ -146,6 +146,13 @@ def test_a_role_may_be_left_out() -> None:
     opened = microscope(LED, xy_stage="none", focus="none", autofocus="none", shutter="none")
     can = opened.capabilities()
     assert (can.has_xy, can.has_z, can.has_autofocus) == (False, False, False)
+    for command, what in (
+        (MoveStage(1, 1), "XY stage"),
+        (MoveFocus(1), "focus drive"),
+        (RunAutofocus(), "hardware auto"),
+    ):
+        with pytest.raises(DeviceError, match=f"no {what}"):
+            opened.apply(command)
     opened.close()
 
 

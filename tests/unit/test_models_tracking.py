@@ -153,7 +153,7 @@ def test_process_noise_is_learned_from_a_wrong_start() -> None:
         home = home + rng.normal(0, 1.5, home.shape)
         linker.advance(1.0)
         linker.link(home, np.ones(300), np.ones(300), 1e6, 1000 * t)
-    assert 0.9 < linker.noise.walk / 1.5**2 < 1.4
+    assert 0.8 < linker.noise.walk / 1.5**2 < 1.4
 
 
 @settings(max_examples=60, deadline=None)

@@ -216,14 +216,6 @@ def test_a_run_json_that_cannot_be_completed_is_a_fault(tmp_path: Path) -> None:
     assert RunReader(run_path(tmp_path)).interrupted
 
 
-def test_a_table_that_cannot_be_derived_is_a_fault(tmp_path: Path) -> None:
-    with recording(tmp_path) as recorder:
-        results = run_path(tmp_path) / "results" / "results.jsonl"
-        results.write_text('no json\n{"frame": 1, "tracks": null}\n')
-        recorder.finish("done")
-    assert "line 1 is no JSON object" in str(recorder.fault)
-
-
 def test_a_folder_that_is_gone_cannot_be_recorded_into(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "gone")
     with pytest.raises(OSError):

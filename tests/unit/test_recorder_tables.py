@@ -1,7 +1,6 @@
 """tracks.csv lists sightings with places that agree with what policies are told."""
 
 import csv
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from recording import a_frame, recording, run_path
 from smartscope.config import LimitsConfig
 from smartscope.ports import Context, Delay, DoseState
 from smartscope.recorder.reader import RunReader
-from smartscope.recorder.tables import Geometry, write_tracks
 from smartscope.result import Result, Tracks
 
 AFFINE = ((0.1, 0.02), (-0.03, -0.1))
@@ -81,23 +79,7 @@ def test_without_a_stage_places_are_on_the_sensor(tmp_path: Path) -> None:
     assert RunReader(run_path(tmp_path)).run["tracks_um"] == "sensor"
 
 
-def test_a_frame_that_is_not_listed_has_no_place(tmp_path: Path) -> None:
-    with recording(tmp_path) as recorder:
-        recorder.put_frame(a_frame(1))
-        for index in range(3):
-            recorder.put_result(a_result(index))
-    assert [row["x_um"] != "" for row in lines(run_path(tmp_path))] == [False, True, False]
-
-
-def test_no_tracks_no_file_and_the_table_can_be_made_again(tmp_path: Path) -> None:
+def test_no_tracks_no_file(tmp_path: Path) -> None:
     with recording(tmp_path) as recorder:
         recorder.put_result(Result(a_frame(0)))
-    run = run_path(tmp_path)
-    assert not (run / "results" / "tracks.csv").exists()
-    assert write_tracks(run, Geometry(0.1)) == 0
-    columns = [item.name for item in fields(Tracks)]
-    tracks: dict[str, list[Any]] = {**{name: [0] for name in columns}, "x_px": [1.5], "y_px": ["NaN"]}
-    row = {"frame": 0, "tracks": tracks}
-    (run / "results" / "results.jsonl").write_text(json.dumps(row) + "\n")
-    assert write_tracks(run, Geometry(0.1)) == 1
-    assert lines(run)[0]["y_px"] == "NaN"
+    assert not (run_path(tmp_path) / "results" / "tracks.csv").exists()

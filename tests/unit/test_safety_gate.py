@@ -266,7 +266,7 @@ COMMANDS = st.one_of(
 class NothingGrantedIsUnsafe(RuleBasedStateMachine):
     """A microscope that does whatever is granted, and a loop that looks for overdue lights in time."""
 
-    BUDGET = 300.0
+    BUDGET = 100.0
     LEAD_NS = SECOND // 2
 
     @initialize(arm=st.sampled_from(["clamped", "armed", "shadow"]), on_violation=st.sampled_from(["clip", "refuse"]))
@@ -276,6 +276,9 @@ class NothingGrantedIsUnsafe(RuleBasedStateMachine):
         self.t_ns = 0
 
     @rule(command=COMMANDS)
+    def anything(self, command: Any) -> None:
+        self.ask(command)
+
     def ask(self, command: Any) -> None:
         verdict = judged(self.gate, command, self.now, self.t_ns)
         assert bool(verdict.clipped_by) == bool(verdict.why)
@@ -283,7 +286,15 @@ class NothingGrantedIsUnsafe(RuleBasedStateMachine):
         if verdict.granted is not None:
             self.carry_out(verdict.granted)
 
-    @rule(share=st.floats(0, 1))
+    @rule(light=st.sampled_from(["blue", "red"]), power_mw=st.floats(0, 50))
+    def light(self, light: str, power_mw: float) -> None:
+        self.ask(SetLight(light, power_mw))
+
+    @rule(dx_um=st.floats(-30, 30), dy_um=st.floats(-30, 30))
+    def follow(self, dx_um: float, dy_um: float) -> None:
+        self.ask(MoveStage(self.now.x_um + dx_um, self.now.y_um + dy_um))
+
+    @rule(share=st.floats(0.5, 1))
     def wait(self, share: float) -> None:
         for verdict in self.gate.overdue(self.t_ns, self.LEAD_NS):
             assert isinstance(verdict.granted, SetLight)
@@ -333,5 +344,5 @@ class NothingGrantedIsUnsafe(RuleBasedStateMachine):
             assert self.gate.ledger.on_fraction("red", self.t_ns) <= 0.5 + 1e-9
 
 
-NothingGrantedIsUnsafe.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+NothingGrantedIsUnsafe.TestCase.settings = hypothesis_settings(max_examples=100, stateful_step_count=50, deadline=None)
 TestNothingGrantedIsUnsafe = NothingGrantedIsUnsafe.TestCase

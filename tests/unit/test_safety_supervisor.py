@@ -194,6 +194,18 @@ def test_a_call_that_blocks_with_the_light_on_does_not_outlive_the_lease(start: 
     assert controller.state.get(0) == 0
 
 
+def test_a_set_point_that_waits_while_dark_is_told_never_lights(start: Any) -> None:
+    controller = start()
+    blocked = controller.told("block_l0")
+    controller.say(controller.set(5.0, number=1))
+    controller.until(5.0)
+    controller.say(controller.set(7.0, number=2), Dark(id=3))
+    controller.expect(Done)
+    blocked.unlink()
+    assert [controller.expect(Failed).refused for _ in range(2)] == [True, True]
+    assert controller.state.get(7) == 5.0
+
+
 def test_a_set_point_that_was_overtaken_and_fails_is_refused_too(start: Any) -> None:
     controller = start()
     blocked = controller.told("block_l0")
