@@ -19,8 +19,10 @@ from unittest import mock
 import numpy as np
 import psutil
 import yaml
+import zmq
 
 from smartscope import cli
+from smartscope.app import Rig
 from smartscope.recorder.reader import RunReader
 from smartscope_drivers.simulated.bench import LightBench
 
@@ -199,6 +201,17 @@ def wait_for(condition: Callable[[], object], what: str, process: subprocess.Pop
             raise AssertionError(f"ended with {process.returncode} before {what}: {process.communicate()}")
         assert time.monotonic() < deadline, f"never came: {what}"
         time.sleep(0.002)
+
+
+def control_endpoint(rig: Rig) -> str:
+    """Where the run answers, as its events say to whoever comes late."""
+    assert rig.diary.publisher is not None
+    with zmq.Context() as context, context.socket(zmq.SUB) as events:
+        events.linger = 0
+        events.subscribe(b"session")
+        events.connect(rig.diary.publisher.endpoints["events"])
+        assert events.poll(10_000)
+        return str(json.loads(events.recv_multipart()[1])["endpoints"]["control"])
 
 
 def smartscope(*arguments: str) -> Ended:

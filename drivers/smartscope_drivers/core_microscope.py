@@ -1,13 +1,15 @@
 """One microscope behind a Micro-Manager core: the ``Microscope`` port in CMMCore calls, real devices or simulated.
 
-The grabber's thread owns the camera (start, stop, next_frame, run_plan), the loop's thread applies commands, and
-``dark`` may come from any thread at any moment, also while another thread is inside a call.
+The grabber's thread owns the camera (start, stop, next_frame, run_plan), other threads apply commands; one that cannot
+be carried out live takes its turn with the grabber. ``dark`` may come from any thread at any moment, also while another
+thread is inside a call.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -16,7 +18,7 @@ from typing import TypeVar
 import useq
 from pymmcore_plus import CMMCorePlus
 
-from smartscope.command import Applied, Command, SetExposure, SetLight, SetPreset, SetRoi
+from smartscope.command import Applied, Command, RunPlan, SetExposure, SetLight, SetPreset, SetRoi
 from smartscope.errors import DeviceError, Refused
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Capabilities, Lights, MicroscopeSetup
@@ -55,6 +57,9 @@ class CoreMicroscope:
         self._clock = setup.clock
         self._epoch = -1
         self._kept: deque[Frame] = deque()
+        self._camera_turn = threading.RLock()
+        self._not_restarting = threading.Event()
+        self._not_restarting.set()
         self._arrival_origin_ns: int | None = None
         self._closed = False
         atexit.register(self.close)
@@ -143,9 +148,10 @@ class CoreMicroscope:
         Raises:
             DeviceError: the camera refuses.
         """
-        self.stop()
-        self._kept.clear()
-        self._begin(epoch)
+        with self._camera_turn:
+            self._camera.stop()
+            self._kept.clear()
+            self._begin(epoch)
 
     def _begin(self, epoch: int) -> None:
         self._epoch, self._arrival_origin_ns = epoch, None
@@ -153,7 +159,8 @@ class CoreMicroscope:
 
     def stop(self) -> None:
         """Stop streaming; frames in the ring can still be taken."""
-        self._camera.stop()
+        with self._camera_turn:
+            self._camera.stop()
 
     def next_frame(self, timeout_s: float) -> Frame | None:
         """The oldest frame not taken yet; None if none came in time, or when stopped and all are taken.
@@ -162,6 +169,11 @@ class CoreMicroscope:
             CameraStopped: the sequence has died.
             DeviceError: pixels and metadata of a frame disagree.
         """
+        self._not_restarting.wait()
+        with self._camera_turn:
+            return self._take(timeout_s)
+
+    def _take(self, timeout_s: float) -> Frame | None:
         if self._kept:
             return self._kept.popleft()
         image = self._camera.next_image(timeout_s)
@@ -219,7 +231,7 @@ class CoreMicroscope:
             made_roi = SetRoi(self._while_stopped(lambda: self._set_roi(command.roi)))
             # a restart separates old frames from new ones: nothing is uncertain about it
             return Applied(command, made_roi, t_called_ns, self._clock.now_ns(), Certainty.EXACT)
-        if setting not in self._stamper.keys:
+        if isinstance(command, RunPlan) or setting not in self._stamper.keys:  # plans go through run_plan
             known = ", ".join(self._stamper.keys)
             raise DeviceError("no such setting here", where=setting, allowed=known, remedy="name one of these")
         self._stamper.begin(setting, t_called_ns)
@@ -257,17 +269,22 @@ class CoreMicroscope:
 
     def _while_stopped(self, change: Callable[[], T]) -> T:
         """Make a change that no running sequence survives: stop, drain, change, new ring, new epoch if it ran."""
-        was_streaming = self.streaming
-        self.stop()
-        drained = list(iter(lambda: self.next_frame(0.0), None))
+        self._not_restarting.clear()  # whoever takes frames on another thread lets us in
         try:
-            return change()
+            with self._camera_turn:
+                was_streaming = self.streaming
+                self._camera.stop()
+                drained = list(iter(lambda: self._take(0.0), None))
+                try:
+                    return change()
+                finally:
+                    self._camera.fit_ring()
+                    self._stamper.set_roi(self._camera.roi)
+                    if was_streaming:
+                        self._begin(self._epoch + 1)
+                    self._kept.extend(drained)
         finally:
-            self._camera.fit_ring()
-            self._stamper.set_roi(self._camera.roi)
-            if was_streaming:
-                self._begin(self._epoch + 1)
-            self._kept.extend(drained)
+            self._not_restarting.set()
 
     def _read_or_assume(self, setting: str) -> object:
         """What is true after a failed command: the hardware's word, or the value before."""

@@ -49,6 +49,8 @@ class FieldOfViewPolicy:
     ) -> None:
         self.label = label
         self.mode = mode
+        self.needs = frozenset({"stage_affine"} if mode == "stage" else ())
+        """What the microscope must offer; without it the run is refused before there is light."""
         self.choose = choose
         self.deadband_um = deadband_um
         """Distance from the centre of the view at which the target is brought back."""

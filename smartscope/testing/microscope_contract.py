@@ -22,7 +22,17 @@ import pytest
 import useq
 
 from smartscope.clock import LiveClock
-from smartscope.command import Command, MoveFocus, MoveStage, RunAutofocus, SetExposure, SetLight, SetPreset, SetRoi
+from smartscope.command import (
+    Command,
+    MoveFocus,
+    MoveStage,
+    RunAutofocus,
+    RunPlan,
+    SetExposure,
+    SetLight,
+    SetPreset,
+    SetRoi,
+)
 from smartscope.errors import DeviceError
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Clock, Microscope
@@ -216,7 +226,7 @@ class MicroscopeContract:
                 (RunAutofocus(), can.has_autofocus),
             ]
             moves += [(SetPreset(group, presets[0]), True) for group, presets in can.presets.items()]
-            moves += [(SetPreset("no such group", "none"), False)]
+            moves += [(SetPreset("no such group", "none"), False), (RunPlan("by run_plan only", ()), False)]
             for command, possible in moves:
                 if not possible:
                     with pytest.raises(DeviceError):

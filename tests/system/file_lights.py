@@ -13,7 +13,6 @@ from pathlib import Path
 from smartscope.errors import DeviceError
 from smartscope.ports import LightsSetup
 
-
 HIGHEST = 7
 """Slot that keeps the highest power that any light ever had."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from system_helpers import (
     check_failed_run,
     check_frames,
     check_lights_of_frames,
+    control_endpoint,
     experiment,
     wait_for,
 )
@@ -325,17 +325,6 @@ def test_a_client_that_stops_reading_costs_no_frame(place: Workplace) -> None:
     assert len(run.frame_rows) >= 150
     assert sum(row["lost_before"] for row in run.frame_rows) == 0
     check_frames(run)
-
-
-def control_endpoint(rig: Rig) -> str:
-    """Where the run answers, as its events say to whoever comes late."""
-    assert rig.diary.publisher is not None
-    with zmq.Context() as context, context.socket(zmq.SUB) as events:
-        events.linger = 0
-        events.subscribe(b"session")
-        events.connect(rig.diary.publisher.endpoints["events"])
-        assert events.poll(10_000)
-        return str(json.loads(events.recv_multipart()[1])["endpoints"]["control"])
 
 
 def test_a_viewer_that_looks_once_a_second_sees_the_newest_frame(place: Workplace) -> None:

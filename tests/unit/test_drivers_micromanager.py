@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,23 @@ def test_a_camera_that_takes_no_live_exposure(monkeypatch: pytest.MonkeyPatch) -
     assert (frame.number, frame.settings.exposure_ms) == (0, 3.0)
     assert frame.certainty["exposure_ms"] is Certainty.ASSUMED
     opened.close()
+
+
+def test_a_restart_on_another_thread_takes_its_turn(demo: MicroManagerMicroscope) -> None:
+    """A preset that touches the camera may come from anywhere while the grabber waits for frames."""
+    demo.start(0)
+    presets = [SetPreset("Binning", preset) for preset in ("2x2", "1x1") * 5]
+    with ThreadPoolExecutor(1, "presets") as executor:
+        restarts = executor.map(demo.apply, presets)
+        epoch, shapes = 0, set()
+        while epoch < len(presets):
+            frame = demo.next_frame(5.0)
+            assert frame is not None
+            assert frame.epoch >= epoch
+            epoch = frame.epoch
+            shapes.add((epoch % 2, frame.pixels.shape))
+        assert len(list(restarts)) == len(presets)
+    assert shapes == {(0, (512, 512)), (1, (256, 256))}
 
 
 def test_frames_before_the_core(demo: MicroManagerMicroscope) -> None:

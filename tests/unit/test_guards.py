@@ -33,7 +33,7 @@ def test_sockets_left_open_are_named() -> None:
     guard.__enter__()
     context = zmq.Context()
     socket = context.socket(zmq.PUB)
-    with pytest.raises(AssertionError, match="ZMQ context .*ZMQ socket"):
+    with pytest.raises(AssertionError, match=r"ZMQ context .*ZMQ socket"):
         guard.__exit__(None, None, None)
     socket.close()
     context.term()

@@ -266,12 +266,16 @@ COMMANDS = st.one_of(
 class NothingGrantedIsUnsafe(RuleBasedStateMachine):
     """A microscope that does whatever is granted, and a loop that looks for overdue lights in time."""
 
-    BUDGET = 100.0
-    LEAD_NS = SECOND // 2
+    LEAD_NS = SECOND
 
-    @initialize(arm=st.sampled_from(["clamped", "armed", "shadow"]), on_violation=st.sampled_from(["clip", "refuse"]))
-    def begin(self, arm: Arm, on_violation: str) -> None:
-        self.gate = make(arm, budget=self.BUDGET, on_violation=on_violation)
+    @initialize(
+        arm=st.sampled_from(["clamped", "armed", "armed", "shadow"]),
+        on_violation=st.sampled_from(["clip", "refuse"]),
+        budget=st.sampled_from([200.0, None]),
+    )
+    def begin(self, arm: Arm, on_violation: str, budget: float | None) -> None:
+        self.gate = make(arm, budget=budget, on_violation=on_violation)
+        self.budget = budget or math.inf
         self.now = Settings(exposure_ms=10, roi=NOW.roi, lights_mw=dict.fromkeys(ALL.lights, 0.0))
         self.t_ns = 0
 
@@ -340,7 +344,7 @@ class NothingGrantedIsUnsafe(RuleBasedStateMachine):
     def dose_and_duty_are_kept(self) -> None:
         if hasattr(self, "gate"):
             most = max((field.j_per_cm2 for field in self.gate.ledger.by_field()), default=0.0)
-            assert most <= self.BUDGET * (1 + 1e-9)
+            assert most <= self.budget * (1 + 1e-9)
             assert self.gate.ledger.on_fraction("red", self.t_ns) <= 0.5 + 1e-9
 
 

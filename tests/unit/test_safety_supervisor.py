@@ -14,6 +14,7 @@ import pytest
 from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import DeviceError
 from smartscope.ports import LightsSetup
+from smartscope.safety.holder import Supervisor
 from smartscope.safety.messages import (
     Close,
     Dark,
@@ -33,7 +34,6 @@ from smartscope.safety.messages import (
     TakeOver,
     reports,
 )
-from smartscope.safety.supervisor import Supervisor
 from smartscope.safety.take_over import safe_off
 
 SYSTEM_TESTS = Path(__file__).parents[1] / "system"

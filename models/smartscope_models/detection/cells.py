@@ -17,7 +17,7 @@ from smartscope.result import Detections, Result, empty_detections
 from smartscope_models.calibration import Floats
 from smartscope_models.denoise.pilot import TAPS, blur
 from smartscope_models.detection.objects import detections_of, joined
-from smartscope_models.detection.regions import distances, flood, measure, otsu, reduce
+from smartscope_models.detection.regions import distances, fill_hollows, flood, measure, otsu, reduce
 from smartscope_models.mirror import place, sources
 
 CELL = 1
@@ -30,7 +30,7 @@ EDGE = 0.25
 """Where a cell begins: this part of the way from the background to the bright class, in the square root of light."""
 BODY = 0.5
 """The same for one cell's own brightness, so that a bright cell is not drawn larger than a dim one."""
-NECK = 0.75
+NECK = 0.85
 """Two cells touch where the pass between them is lower than this part of the lower top (depth · brightness)."""
 _MARGIN = 4
 
@@ -45,7 +45,7 @@ class _Work:
         padded = (len(self.rows), len(self.columns))
         self.padded, self.smooth = np.zeros(padded, np.float32), np.zeros(padded, np.float32)
         self.line = np.zeros(padded[1], np.float32)
-        self.depth = np.zeros(shape, np.float32)
+        self.depth, self.filled = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.labels = np.zeros(shape, np.int32)
 
 
@@ -113,7 +113,8 @@ class CellDetector:
             return empty_detections()
         mask = picture > floor + max(EDGE * contrast, 3 * spread)
         distances(mask, work.depth)
-        work.depth *= np.maximum(picture - np.float32(floor), 0)
+        fill_hollows(picture, mask, work.filled)
+        work.depth *= np.minimum(work.filled - np.float32(floor), np.float32(contrast))
         count = flood(work.depth, mask, np.float32(NECK), work.labels)
         return self._cells(measure(work.labels, picture, work.electrons, floor, BODY, count))
 
