@@ -21,8 +21,10 @@ from smartscope.assembly import (
 )
 from smartscope.bus.control import Control, ControlHandlers
 from smartscope.bus.publisher import Publisher
+from smartscope.calibration import StageCalibration, measure_stage_affine
 from smartscope.check import check
 from smartscope.clock import VirtualClock
+from smartscope.command import SetExposure, SetLight
 from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider
 from smartscope.diary import Diary
@@ -41,10 +43,11 @@ from smartscope.recorder.recorder import Recorder
 from smartscope.report import summarise, write_report
 from smartscope.report.summary import line
 from smartscope.safety.gate import SafetyGate
+from smartscope.safety.gated import GatedMicroscope
 from smartscope.safety.hand_over import perform_hand_over
 from smartscope.safety.ledger import DoseLedger
-from smartscope.safety.plan_gate import PlanGate
 from smartscope.safety.lights import GuardedLights, open_lights
+from smartscope.safety.plan_gate import PlanGate
 from smartscope.safety.signals import StopFlag, light_guard
 from smartscope.safety.watchdog import Lapse, Watchdog
 from smartscope.virtual import Schedule, VirtualRun
@@ -131,8 +134,6 @@ def _open_hardware(config: ExperimentConfig) -> Iterator[tuple[Clock, GuardedLig
         stack.callback(lights.close)
         microscope = open_microscope(config, clock, lights if guarded.lights else None, setup.token)
         stack.callback(microscope.close)
-        if (own := getattr(microscope, "own_lights", None)) is not None:
-            lights.adopt(own)
         link.stop = stack.enter_context(light_guard(microscope.dark, lights.dark))
         yield clock, lights, microscope, link
 
@@ -383,14 +384,26 @@ def _planned(why: str) -> bool:
     return why.endswith((" frames", " s")) or why == "the movie has ended"
 
 
-def measure_stage_affine(config: ExperimentConfig, step_um: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """How stage and camera lie to each other, by guided steps with the configured light.
+def calibrate_stage(config: ExperimentConfig, step_um: float) -> StageCalibration:
+    """How stage and camera lie to each other, by guided steps in the light that the experiment starts with.
 
     Raises:
         DeviceError: the steps do not agree, or there is no stage.
+        Refused: the gate does not allow the light or the steps.
     """
-    from smartscope.calibration import stage_affine
-
     check(config)
-    with _open_hardware(config) as (clock, _, microscope, _link):
-        return stage_affine(microscope, clock, config, step_um)
+    config = config.model_copy(update={"policies": ()})
+    with _open_hardware(config) as (clock, lights, microscope, link), ExitStack() as stack:
+        scope, capabilities = config.microscope, microscope.capabilities()
+        ledger = DoseLedger(config.dose, scope.optics, scope.lights, pixel_size_nm=scope.camera.pixel_size_nm)
+        gated = GatedMicroscope(microscope, SafetyGate(config.limits, ledger, capabilities, "armed"), clock)
+        if not clock.virtual:
+            watchdog = Watchdog(lights, config.safety, on_lapse=link.lapse, on_trip=link.fault)
+            watchdog.start()
+            stack.callback(watchdog.stop)
+        gated.apply(SetExposure(config.start.exposure_ms))
+        for light, power_mw in config.start.lights_mw.items():
+            gated.apply(SetLight(light, power_mw))
+        found = measure_stage_affine(gated, clock, step_um=step_um)
+        gated.dark()
+        return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 import time
@@ -71,7 +72,12 @@ class Ears:
             self.results.append((found.frame.t_received_ns, found.ready_ns, found.frame.index))
             result(found)
 
-        rig.loop.see_frame, rig.microscope.apply, rig.loop.on_result = seen, applied, on_result  # type: ignore[method-assign]
+        for owner, name, heard in (
+            (rig.loop, "see_frame", seen),
+            (rig.microscope, "apply", applied),
+            (rig.loop, "on_result", on_result),
+        ):
+            setattr(owner, name, heard)
 
     def losses(self) -> dict[str, int]:
         """By the grabber's own count; call after the run."""
@@ -103,9 +109,7 @@ def loop_figures(*, frames: int = 1000) -> dict[str, Any]:
 def _microscopes() -> dict[str, dict[str, Any]]:
     """The simulated camera, and the C++ DemoCamera where its adapters are installed."""
     found: dict[str, dict[str, Any]] = {"simulated": {"driver": "simulated", "sensor": [512, 512]}}
-    try:
-        import mm_test_adapters  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("mm_test_adapters") is None:
         return found
     found["demo_camera"] = {"driver": "micromanager", "options": demo_camera_options()}
     return found

@@ -220,11 +220,15 @@ def calibrate_stage(
     overrides: Overrides = None,
 ) -> None:
     """Measure how stage and camera lie to each other, by a guided step."""
-    from smartscope.app import measure_stage_affine
+    from smartscope.app import calibrate_stage as measure
     from smartscope.loading import load
 
-    (a, b), (c, d) = measure_stage_affine(load(config, overrides or ()), step_um)
-    typer.echo(f"microscope.stage.affine_um_per_px: [[{a:.5f}, {b:.5f}], [{c:.5f}, {d:.5f}]]")
+    found = measure(load(config, overrides or ()), step_um)
+    (a, b), (c, d) = found.affine_um_per_px
+    typer.echo(f"affine_um_per_px: [[{a:.5f}, {b:.5f}], [{c:.5f}, {d:.5f}]]")
+    typer.echo(
+        f"{found.steps} steps agree within {found.residual_px:.2f} px; write the line above under microscope.stage"
+    )
 
 
 def _version(value: bool) -> None:

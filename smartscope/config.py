@@ -76,7 +76,7 @@ class LightConfig(Section):
     switch_on: str = "1"
     switch_off: str = "0"
     cfg_lines: tuple[str, ...] = ()
-    """Lines of the .cfg that the supervisor loads to reach this light alone (hub, port, light); empty: found by label."""
+    """Who opens the device: the supervisor process (a lease), or the controller (shared hub, hardware gating)."""
     gated_by_camera: bool = False
     """The camera's exposure-out line gates the light, so it is on during exposures only."""
     transmission: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _ports(warnings: list[str]) -> dict[str, str]:
 
 def _clock() -> dict[str, float]:
     ticks = [time.perf_counter_ns() for _ in range(1000)]
-    steps = [b - a for a, b in zip(ticks, ticks[1:], strict=False) if b > a]
+    steps = [b - a for a, b in pairwise(ticks) if b > a]
     began = time.perf_counter()
     time.sleep(0.001)
     return {"resolution_ns": float(min(steps)), "sleep_1_ms_takes_ms": round((time.perf_counter() - began) * 1e3, 3)}
@@ -151,7 +152,7 @@ def _clock() -> dict[str, float]:
 def _gpu() -> dict[str, str]:
     if importlib.util.find_spec("torch") is None:
         return {"torch": "not installed (pip install smartscope[torch])"}
-    import torch
+    import torch  # type: ignore[import-not-found,unused-ignore]
 
     if not torch.cuda.is_available():
         return {"cuda": "no device; models run on the CPU"}

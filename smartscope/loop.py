@@ -113,7 +113,7 @@ class Loop:
         """The lights went dark because a thread was silent: say so, and stamp the frames since as dark."""
         lit = {light: mw for light, mw in self._microscope.settings().lights_mw.items() if mw > 0}
         self._lit_before = lit or self._lit_before
-        self._microscope.dark()
+        self._microscope.dark(lapse.began_ns)
         self._diary.event("alarm", lapse.began_ns, what=f"light lapsed: {lapse.why}")
 
     def see_frame(self, frame: Frame) -> None:

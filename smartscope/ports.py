@@ -101,7 +101,11 @@ class MicroscopeSetup:
     config: MicroscopeConfig
     clock: Clock
     lights: Lights | None
-    """Where the driver switches light; None: the driver opens its lights itself (they belong to the controller)."""
+    """Where the driver switches light; None: the driver opens its lights itself.
+
+    Lights whose ``owner`` is the controller are the driver's to open even so: it hands them over with ``adopt(lights)``
+    where this object has it, and then switches all through this object.
+    """
     seed: int = 0
     token: str = ""
 
@@ -140,8 +144,8 @@ class Microscope(Protocol):
     def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
         """Run a planned part, hardware-sequenced where possible, while not streaming."""
 
-    def dark(self) -> None:
-        """Every light off; safe to call twice and from any thread."""
+    def dark(self, since_ns: int = 0) -> None:
+        """Every light off; safe to call twice and from any thread. ``since_ns``: they went dark by themselves then."""
 
     def close(self) -> None:
         """Dark, stop, restore the state found at entry (lights excepted), let go of the hardware."""

@@ -132,7 +132,7 @@ class FakeMicroscope:
             yield replace(a_frame(-1, number, self._epoch + 1, now_ns), settings=self.now, t_received_ns=now_ns)
         self._epoch += 1
 
-    def dark(self) -> None:
+    def dark(self, since_ns: int = 0) -> None:
         self.darkened += 1
         self.now = replace(self.now, lights_mw={"laser": 0.0})
 

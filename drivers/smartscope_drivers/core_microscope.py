@@ -323,13 +323,15 @@ class CoreMicroscope:
 
     # ---------------------------------------------------------------- the end
 
-    def dark(self) -> None:
+    def dark(self, since_ns: int = 0) -> None:
         """Every light off, shutter closed; from any thread, as often as wanted.
+
+        ``since_ns``: the lights went dark by themselves at that time; frames not yet taken are stamped so.
 
         Raises:
             DeviceError: a light or the shutter did not confirm.
         """
-        t_called_ns = self._clock.now_ns()
+        t_called_ns = since_ns or self._clock.now_ns()
         self._actuators.dark()
         for light, power_mw in self._stamper.now().lights_mw.items():
             if power_mw > 0:

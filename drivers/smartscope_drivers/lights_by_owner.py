@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from smartscope.errors import DeviceError
 from smartscope.ports import Lights
@@ -49,3 +49,16 @@ class LightsByOwner:
     def close(self) -> None:
         """Dark; whoever opened an owner closes it."""
         self.dark()
+
+
+def joined(supervisor: Lights | None, own: Lights, own_names: Collection[str], names: Collection[str]) -> LightsByOwner:
+    """All lights of a microscope as one: the supervisor's where it runs, and those that belong to the controller.
+
+    A supervisor that can ``adopt`` takes charge of both, so that its watchdog knows of every light.
+    """
+    if supervisor is None:
+        return LightsByOwner(dict.fromkeys(names, own))
+    if own_names and (adopt := getattr(supervisor, "adopt", None)) is not None:
+        adopt(own)
+        return LightsByOwner(dict.fromkeys(names, supervisor))
+    return LightsByOwner({name: own if name in own_names else supervisor for name in names})

@@ -16,7 +16,7 @@ from smartscope_drivers.adapters import find_adapters
 from smartscope_drivers.cfg_file import CfgFile, as_file
 from smartscope_drivers.core_microscope import CoreMicroscope
 from smartscope_drivers.core_tools import close_core, device_errors, open_core
-from smartscope_drivers.lights_by_owner import LightsByOwner
+from smartscope_drivers.lights_by_owner import joined
 from smartscope_drivers.mm_lights import CoreLights
 from smartscope_drivers.options import CoreOptions
 from smartscope_drivers.roles import NONE, TYPES, choose_roles, light_devices, light_problems
@@ -111,11 +111,9 @@ def supervised(lights: tuple[LightConfig, ...]) -> tuple[LightConfig, ...]:
 def lights_of(core: CMMCorePlus, setup: MicroscopeSetup) -> Lights:
     """The supervisor's lights where it runs, the others through our own core."""
     supervisor, lights = setup.lights, setup.config.lights
-    if supervisor is None:
-        return CoreLights(core, lights, setup.clock)
-    own = tuple(light for light in lights if light.owner == "controller")
+    own = tuple(light for light in lights if supervisor is None or light.owner == "controller")
     here = CoreLights(core, own, setup.clock)
-    return LightsByOwner({light.name: here if light in own else supervisor for light in lights})
+    return joined(supervisor, here, [light.name for light in own], [light.name for light in lights])
 
 
 def load(file: CfgFile, lights: tuple[LightConfig, ...], source: str, adapters: str) -> CMMCorePlus:

@@ -203,7 +203,7 @@ class ReplayMicroscope:
             "a recorded movie takes no new images", where="run_plan", remedy="run the plan on a microscope"
         )
 
-    def dark(self) -> None:
+    def dark(self, since_ns: int = 0) -> None:
         """There is no light."""
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from smartscope import plugins
 from smartscope.errors import StageFailed
-from smartscope.frame import Frame
+from smartscope.frame import Frame, Pixels
 from smartscope.ports import Instrument, Model, TaskInputs
 from smartscope.result import Detections, Result
 from smartscope_models.detection.objects import detections_of
@@ -183,22 +183,39 @@ def _track_rows(
 def _follow_table(
     tracker: KalmanTracker, table: DetectionTable, watch: Stopwatch, report: Report
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """(N,) identities, frame by frame; the field of view is the box around all detections."""
-    numbers = table.numbers
-    frame_of = numbers["frame"].astype(np.int64)
-    size, intensity = table.column("size_px", 1.0), table.column("intensity", 1.0)
-    label = table.column("label", float(np.median(size) > CELL_SIZE_PX))
-    extent = tuple(int(np.ceil(np.ptp(numbers[axis]))) + 1 for axis in ("y_px", "x_px"))
-    field = np.broadcast_to(np.uint16(0), extent)  # the tracker looks at its shape alone
-    tracker.warm_up((extent[0], extent[1]))
-    ids = np.full(len(table), -1)
+    """(N,) identities, frame by frame; nothing is taken from later frames, as live."""
+    frame_of = table.numbers["frame"].astype(np.int64)
+    x, y = table.numbers["x_px"], table.numbers["y_px"]
     first, last = int(frame_of.min()), int(frame_of.max())
+    size, intensity = table.column("size_px", 1.0), table.column("intensity", 1.0)
+    label = table.column("label", float(np.median(size[frame_of == first]) > CELL_SIZE_PX))
+    ids, view = np.full(len(table), -1), _View()
     order = np.argsort(frame_of, kind="stable")
     starts = np.searchsorted(frame_of[order], np.arange(first, last + 2))
+    tracker.warm_up((1, 1))
     for k, index in enumerate(range(first, last + 1)):
         rows = order[starts[k] : starts[k + 1]]
-        found = detections_of(numbers["x_px"][rows], numbers["y_px"][rows], size[rows], intensity[rows], label[rows])
+        found = detections_of(x[rows], y[rows], size[rows], intensity[rows], label[rows])
+        view.widen(x[rows], y[rows])
         with watch:
-            ids[rows] = tracker.follow(as_frame(field, index), found)
+            ids[rows] = tracker.follow(as_frame(view.pixels(), index), found)
         report(k + 1, last + 1 - first)
     return ids
+
+
+class _View:
+    """The field of view of a table that does not tell it: the box around all detections so far."""
+
+    def __init__(self) -> None:
+        self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
+
+    def widen(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Take in the detections of one more frame."""
+        if len(x):
+            self._low = np.minimum(self._low, (y.min(), x.min()))
+            self._high = np.maximum(self._high, (y.max(), x.max()))
+
+    def pixels(self) -> Pixels:
+        """(H, W) of the box, without memory behind it: the tracker looks at the shape alone."""
+        height, width = (np.ceil(self._high - self._low) + 1).astype(int)
+        return np.broadcast_to(np.uint16(0), (int(height), int(width)))

@@ -51,7 +51,13 @@ class Watcher:
 
 def one(seed: int, policies: bool, duration_s: float, extra: list[str]) -> dict[str, Any]:
     """Figures of one run."""
-    changes = [f"seed={seed}", f"duration_s={duration_s}", "clock=virtual", "bus.enabled=false", "recorder.frames=false"]
+    changes = [
+        f"seed={seed}",
+        f"duration_s={duration_s}",
+        "clock=virtual",
+        "bus.enabled=false",
+        "recorder.frames=false",
+    ]
     if not policies:
         changes += [f"policies.{i}.enabled=false" for i in range(3)]
     config = load(DEMO, changes + extra)

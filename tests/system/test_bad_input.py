@@ -283,7 +283,7 @@ def test_a_port_in_use(place: Workplace, port: str) -> None:
         taken.listen()
         number = taken.getsockname()[1]
         changes = {f"bus__{port}": number} if port != "laser_off" else {"bus__control_port": number - 1}
-        ended = place.run(bus__enabled=True, **changes)
+        ended = place.run(clock="virtual", bus__enabled=True, **changes)
     check_refused(place, ended, str(number), "bus.", "remedy: ")
 
 

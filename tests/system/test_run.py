@@ -256,7 +256,7 @@ def granted_mw(run: RunReader) -> set[float]:
 
 
 def test_in_shadow_nothing_is_done(place: Workplace) -> None:
-    assert smartscope("run", place.write(**BLINK), "--arm", "shadow").said
+    assert smartscope("run", place.write(**VIRTUAL, **BLINK), "--arm", "shadow").said
     run = place.the_run
     asked = [row for row in run.decisions if row["policy"] == "misbehaving:BlinkingPolicy"]
     assert len(asked) > 3
@@ -268,7 +268,7 @@ def test_clamped_keeps_to_a_fraction_of_the_limits(place: Workplace) -> None:
     """A quarter of 4 mW is 1 mW, for the first setting too."""
     policy = {"policy": "misbehaving:BlinkingPolicy", "options": {"light": LIGHT, "low_mw": 0.5}}
     changes: dict[str, Any] = {"limits__lights": {LIGHT: {"max_power_mw": 4}}, "policies": [policy]}
-    assert smartscope("run", place.write(**changes), "--arm", "clamped").said
+    assert smartscope("run", place.write(**VIRTUAL, **changes), "--arm", "clamped").said
     run = place.the_run
     assert granted_mw(run) == {0.5, 1.0}
     clipped = [row for row in run.decisions if row["asked"].get("power_mw") == 3.0]
@@ -278,7 +278,7 @@ def test_clamped_keeps_to_a_fraction_of_the_limits(place: Workplace) -> None:
 
 
 def test_armed_does_what_is_asked(place: Workplace) -> None:
-    assert place.run(**BLINK).said
+    assert place.run(**VIRTUAL, **BLINK).said
     assert {1.0, 3.0} <= granted_mw(place.the_run)
     assert set(place.lamps.powers_mw()[0]) == {0.0, 1.0, POWER_MW, 3.0}
 

@@ -94,7 +94,7 @@ def test_a_silent_camera_is_a_fault_after_exposure_and_timeout() -> None:
     rig.clock.advance_to(rig.clock.now_ns() + 400_000_000)
     assert rig.grabber.step(0.0) is None
     rig.clock.advance_to(rig.clock.now_ns() + 110_000_000)
-    with pytest.raises(DeviceTimeout, match="no frame for 0.5 s"):
+    with pytest.raises(DeviceTimeout, match=r"no frame for 0\.5 s"):
         rig.grabber.step(0.0)
 
 

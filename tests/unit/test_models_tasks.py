@@ -132,6 +132,18 @@ def test_track_carries_further_columns_through(tmp_path: Path) -> None:
     assert reports[-1] == (7, 7)
 
 
+def test_tracking_a_table_does_not_look_ahead(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    places = np.cumsum(rng.normal(0, 1.5, (14, 60, 2)), axis=0) + rng.uniform(0, 90, (60, 2))
+    rows = [f"{t},{x:.3f},{y:.3f},{10 * (t > 8)}" for t, frame in enumerate(places) for x, y in frame]
+    far = "14,5000,5000,30"
+    for name, lines in (("short", rows[: 9 * 60]), ("long", [*rows, far])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["frame,x_px,y_px,size_px", *lines]))
+        run(TrackTask(), tmp_path / f"{name}.csv", tmp_path / f"{name}_out.csv")
+    short, long = (rows_of(tmp_path / f"{name}_out.csv") for name in ("short", "long"))
+    assert short == long[: len(short)]
+
+
 def test_large_objects_of_a_table_without_labels_are_cells(tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     lines = [f"{t},{50 + 12 * t},40,30\n{t},300,300,30\n" for t in range(6)]

@@ -17,7 +17,7 @@ from smartscope.ports import Lights, LightsSetup, MicroscopeSetup
 from smartscope_drivers.core_camera import CoreCamera
 from smartscope_drivers.core_microscope import CoreMicroscope
 from smartscope_drivers.core_tools import close_core, device_errors, open_core
-from smartscope_drivers.lights_by_owner import LightsByOwner
+from smartscope_drivers.lights_by_owner import joined
 from smartscope_drivers.options import CoreOptions
 from smartscope_drivers.roles import Roles
 from smartscope_drivers.simulated import devices
@@ -111,9 +111,7 @@ class SimulatedMicroscope(CoreMicroscope):
             LightsSetup(own, setup.config, self.world.token), self.world.clock, self.world.faults
         )
         self._own_lights = here
-        return LightsByOwner(
-            {light.name: here if light in own or supervisor is None else supervisor for light in lights}
-        )
+        return joined(supervisor, here, [light.name for light in own], [light.name for light in lights])
 
     def _open_camera(self) -> CoreCamera:
         if not self._clock.virtual:

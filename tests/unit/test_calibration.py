@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from smartscope.calibration import fit, image_shift, measure_stage_affine
 from smartscope.clock import LiveClock, VirtualClock
 from smartscope.command import SetExposure, SetLight
 from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import DeviceError, DeviceTimeout
 from smartscope.ports import Clock, MicroscopeSetup
-from smartscope_drivers.affine import fit, image_shift, measure_stage_affine
 from smartscope_drivers.simulated import SimulatedMicroscope
 
 LIGHT = LightConfig(name="laser")
