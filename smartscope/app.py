@@ -91,7 +91,7 @@ def run_experiment(
     check(config, source)
     _refuse_existing(output)
     with _open_hardware(config) as (clock, lights, microscope, link):
-        pipeline = Pipeline(stages_of(config, instrument_of(config)), clock)
+        pipeline = Pipeline(stages_of(config, instrument_of(config, microscope.capabilities())), clock)
         roi = microscope.settings().roi
         pipeline.warm_up((roi.height, roi.width))
         folder = _make_folder(config, output) if config.recorder.enabled else None
@@ -215,7 +215,7 @@ def _wire(
     capabilities, scope = microscope.capabilities(), config.microscope
     ledger = DoseLedger(config.dose, scope.optics, scope.lights, pixel_size_nm=scope.camera.pixel_size_nm)
     gate = SafetyGate(config.limits, ledger, capabilities, config.arm)
-    instrument = instrument_of(config)
+    instrument = instrument_of(config, capabilities)
     affine = capabilities.stage_affine
     decider = Decider(
         ranked_policies(config),

@@ -33,9 +33,9 @@ def clock_of(config: ExperimentConfig) -> Clock:
     return VirtualClock() if config.clock == "virtual" else LiveClock()
 
 
-def instrument_of(config: ExperimentConfig) -> Instrument:
+def instrument_of(config: ExperimentConfig, capabilities: Capabilities) -> Instrument:
     """What models may know."""
-    return Instrument(config.microscope.camera, config.microscope.optics)
+    return Instrument(config.microscope.camera, config.microscope.optics, capabilities.stage_affine)
 
 
 def stages_of(config: ExperimentConfig, instrument: Instrument) -> list[Stage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -93,6 +94,7 @@ class LiveRun:
         ]
         interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.freeze()  # later collections look at what is new only, and hold the interpreter for less than a frame
         try:
             loop.begin()
             for thread in threads:
@@ -109,6 +111,7 @@ class LiveRun:
                     thread.join(timeout=2.0)
             self._movers.shutdown(wait=False, cancel_futures=True)
             sys.setswitchinterval(interval_s)
+            gc.unfreeze()
 
     def _decide(self, loop: Loop) -> None:
         while not loop.stop_asked:

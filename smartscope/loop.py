@@ -292,6 +292,11 @@ class Loop:
             t_ns = applied.t_called_ns if rises else applied.t_effect_ns
             self._ledger.set_light(command.light, command.power_mw, t_ns)
             self._note("light", t_ns, light=command.light, power_mw=command.power_mw)
+        elif isinstance(command, SetExposure):
+            overhead_ms = self._microscope.capabilities().frame_period_overhead_ms
+            duty = command.exposure_ms / (command.exposure_ms + overhead_ms)
+            self._ledger.set_exposure_duty(duty, applied.t_called_ns)
+            self._note("duty", applied.t_called_ns, fraction=duty)
         elif isinstance(command, MoveStage):
             self._move_account(command.x_um, command.y_um, applied.t_effect_ns)
 
@@ -426,16 +431,25 @@ class Loop:
 
     def _moment(self) -> Moment:
         t_ns = self._clock.now_ns()
-        elapsed_s = (t_ns - self._began_ns) / 1e9
-        duration_s = self._config.duration_s
+        elapsed_s, settings = (t_ns - self._began_ns) / 1e9, self._microscope.settings()
         return Moment(
             t_ns=t_ns,
             elapsed_s=elapsed_s,
-            remaining_s=None if duration_s is None else max(0.0, duration_s - elapsed_s),
-            settings=self._microscope.settings(),
+            remaining_s=self._remaining_s(elapsed_s, settings.exposure_ms),
+            settings=settings,
             delay=self.delay(),
             dose=self._ledger.state(t_ns),
         )
+
+    def _remaining_s(self, elapsed_s: float, exposure_ms: float) -> float | None:
+        """Until the planned end; where that is a number of frames, at the present frame period."""
+        ends = []
+        if self._config.duration_s is not None:
+            ends.append(self._config.duration_s - elapsed_s)
+        if self._config.frames is not None:
+            period_ms = exposure_ms + self._microscope.capabilities().frame_period_overhead_ms
+            ends.append((self._config.frames - self._grabber.statistics().received) * period_ms / 1e3)
+        return max(0.0, min(ends)) if ends else None
 
     def _enter(self, state: str) -> None:
         self.state = state

@@ -40,6 +40,8 @@ class Instrument:
 
     camera: CameraCalibration
     optics: OpticsConfig
+    stage_affine: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """As in ``Capabilities``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from smartscope import plugins
-from smartscope.config import CameraCalibration, OpticsConfig, Section
+from smartscope.calibration_files import read_instrument
 from smartscope.errors import ConfigurationError, InputError, Problem
-from smartscope.ports import FileTask, Instrument, TaskInputs
+from smartscope.ports import FileTask, TaskInputs
 from smartscope.progress import counting
-
-SectionT = TypeVar("SectionT", bound=Section)
-FOREIGN_KEYS = {"psf", "clock_induced_charge_e"}
-"""Keys that other programs write into camera.json and that no task of ours needs."""
 
 
 def process_file(
@@ -43,7 +38,7 @@ def process_file(
         raise InputError("no such file", where=str(source), remedy="give the path of a movie or table")
     if not output.absolute().parent.is_dir():
         raise InputError("its folder does not exist", where=str(output), remedy="make the folder first")
-    instrument = Instrument(_section(CameraCalibration, camera), _section(OpticsConfig, optics))
+    instrument = read_instrument(camera, optics)
     chosen: dict[str, Any] = {**_options(options), "camera_given": camera is not None}
     with counting(f"{task_name} {source.name}", shown=progress) as advance:
         figures = task.run(TaskInputs(str(source), str(output), instrument, chosen), advance)
@@ -53,20 +48,6 @@ def process_file(
         )
     shown = ", ".join(f"{name} {_figure(value)}" for name, value in figures.items() if isinstance(value, (int, float)))
     return f"{output}: {shown}"
-
-
-def _section(model: type[SectionT], path: Path | None) -> SectionT:
-    if path is None:
-        return model()
-    try:
-        tree: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return model.model_validate({key: value for key, value in tree.items() if key not in FOREIGN_KEYS})
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path), remedy="correct the path") from error
-    except (ValueError, AttributeError) as error:
-        if isinstance(error, ValidationError):
-            raise ConfigurationError(str(path), plugins.problems_of(error)) from error
-        raise InputError(f"is no JSON mapping: {error}", where=str(path), remedy="see docs for camera.json") from error
 
 
 def _options(pairs: Sequence[str]) -> dict[str, Any]:

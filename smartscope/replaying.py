@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from smartscope.assembly import RunOutcome, capabilities_from_row, ranked_policies, stages_of
+from smartscope.assembly import RunOutcome, capabilities_from_row, instrument_of, ranked_policies, stages_of
 from smartscope.clock import VirtualClock
 from smartscope.command import Command, Request
 from smartscope.config import ExperimentConfig, LimitsConfig
@@ -21,7 +21,6 @@ from smartscope.frame import Frame
 from smartscope.loading import load, override, read_yaml, validate
 from smartscope.moment import Moment
 from smartscope.pipeline import Pipeline
-from smartscope.ports import Instrument
 from smartscope.recorder import folder as files
 from smartscope.recorder.reader import RunReader
 from smartscope.recorder.rows import command_from_row, decision_from_row, frame_from_row, result_from_row
@@ -32,7 +31,7 @@ from smartscope.safety.plan_gate import PlanGate
 
 DEMANDERS = ("start", "operator", "safety")
 """Who decides without being a policy; their wishes are taken from the record, not made again."""
-CAUSES = ("demand", "light", "stage", "under_way", "settled", "hold_dark", "release", "limits")
+CAUSES = ("demand", "light", "stage", "duty", "under_way", "settled", "hold_dark", "release", "limits")
 """Events that later decisions depend on."""
 TOLERANCE = 1e-3
 """Relative difference allowed between a recorded figure and one computed again."""
@@ -105,7 +104,7 @@ class _OnceMore:
     def __init__(self, run: RunReader, config: ExperimentConfig, *, recompute: bool) -> None:
         self._run, self._config = run, config
         microscope, capabilities = config.microscope, capabilities_from_row(run.run["capabilities"])
-        instrument = Instrument(microscope.camera, microscope.optics)
+        instrument = instrument_of(config, capabilities)
         self._ledger = DoseLedger(
             config.dose, microscope.optics, microscope.lights, pixel_size_nm=microscope.camera.pixel_size_nm
         )
@@ -142,6 +141,8 @@ class _OnceMore:
             self._ledger.set_light(row["light"], row["power_mw"], t_ns)
         elif kind == "stage":
             self._ledger.move(row["x_um"], row["y_um"], t_ns)
+        elif kind == "duty":
+            self._ledger.set_exposure_duty(row["fraction"], t_ns)
         elif kind == "settled":
             self._decider.end_errand(row["setting"])
         elif kind == "under_way":

@@ -116,7 +116,7 @@ class Workplace:
 
     @property
     def folders(self) -> list[Path]:
-        """Run folders, oldest first; a run made within the second of another bears its number."""
+        """Run folders, oldest first."""
         return sorted((self.folder / "runs").glob("*"), key=lambda path: path.stat().st_ctime_ns)
 
     @property

@@ -91,6 +91,13 @@ def test_a_run_of_so_many_seconds(place: Workplace) -> None:
     assert frames[-1]["t_end_ns"] - frames[0]["t_start_ns"] < 0.51e9
 
 
+def test_runs_of_the_same_second_have_folders_of_their_own(place: Workplace) -> None:
+    path = place.write(clock="virtual", frames=2, pipeline=[])
+    for _ in range(6):
+        assert "done" in smartscope("run", path).said
+    assert len(place.folders) == 6
+
+
 # ---------------------------------------------------------------- the live run
 
 

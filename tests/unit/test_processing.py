@@ -67,14 +67,6 @@ def test_paths_that_lead_nowhere(tmp_path: Path, changes: dict[str, Any], messag
         process(tmp_path, **changes)
 
 
-@pytest.mark.parametrize("text", ["no json", "[1, 2]"])
-def test_a_calibration_that_is_no_mapping(tmp_path: Path, text: str) -> None:
-    camera = tmp_path / "camera.json"
-    camera.write_text(text)
-    with pytest.raises(InputError, match="no JSON mapping"):
-        process(tmp_path, camera=camera)
-
-
 def test_wrong_keys_are_named(tmp_path: Path) -> None:
     camera = tmp_path / "camera.json"
     camera.write_text(json.dumps({"ofset_adu": 7, "read_noise_e": -1}))

@@ -17,6 +17,7 @@ from smartscope_drivers.simulated.timeline import Timeline
 from smartscope_drivers.simulated.world import World
 
 EXPOSURE_RANGE_MS = (0.01, 10_000.0)
+_FRAMES_IN_CAMERA = 2
 _NAP_S = 0.05
 """A waiting camera looks so often whether it is still wanted."""
 
@@ -146,9 +147,9 @@ class SimulatedCamera(CameraDevice):
         if self._world.clock.virtual:
             end_ns = max(now_ns - self._readout_ns, t0_ns)
             return max(end_ns - self._exposure_ns(now_ns), t0_ns), end_ns
-        # Drawing the frame before may have taken longer than the camera would: while that is less than an exposure the
-        # camera exposed meanwhile; beyond that it missed its turn and begins now.
-        start_ns = ready_ns if now_ns < ready_ns + self._exposure_ns(ready_ns) else now_ns
+        # Drawing the frame before takes its time, during which a camera goes on exposing; what it may be behind is what
+        # a camera's own memory holds, beyond that it misses a turn and begins now.
+        start_ns = ready_ns if now_ns < ready_ns + _FRAMES_IN_CAMERA * self._exposure_ns(ready_ns) else now_ns
         return start_ns, start_ns + self._exposure_ns(start_ns)
 
     def _wait(self, t_ns: int, sequence: int) -> bool:

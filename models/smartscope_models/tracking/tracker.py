@@ -24,7 +24,6 @@ LONGEST_COAST = 25
 """Frames without any detections (stage on its way, detector late) after which all objects are given up."""
 WIDEST_GATE = 4.0
 """Times the gate, however long ago the last frame was."""
-Affine = tuple[tuple[float, float], tuple[float, float]]
 Gate = Annotated[float, Field(gt=0, le=4096)]
 
 
@@ -43,17 +42,17 @@ class KalmanTracker:
         spot_gate_px: Gate = 8.0,
         cell_gate_px: Gate = 40.0,
         memory_frames: Annotated[int, Field(ge=0, le=1000)] = 2,
-        stage_affine: Affine | None = None,
     ) -> None:
         """Gates: the farthest an object may be from where it is expected, pixels; memory: misses that it survives.
 
-        stage_affine: stage displacement in um that brings an object displaced by one (x, y) sensor pixel back; None:
-        the pixel size along both axes.
+        Where the stage's affine is not measured, the pixel size along both axes stands in for it.
         """
         pixel_um = setup.camera.pixel_size_nm / 1000
         self._gates = (spot_gate_px, cell_gate_px)
         self._memory = memory_frames
-        self._px_of_um = np.linalg.inv(np.array(stage_affine or ((pixel_um, 0.0), (0.0, pixel_um))))
+        self._px_of_um = np.linalg.inv(
+            np.array(stage_affine or setup.stage_affine or ((pixel_um, 0.0), (0.0, pixel_um)))
+        )
         self._linkers: dict[int, Linker] = {}
         self._next_id = 1
         self._last: Frame | None = None

@@ -1,0 +1,84 @@
+"""``camera.json`` and ``optics.json``: what other programs write about an instrument, as our calibration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from smartscope.config import CameraCalibration, OpticsConfig, Section
+from smartscope.errors import ConfigurationError, InputError, Problem
+from smartscope.plugins import problems_of
+from smartscope.ports import Instrument
+
+SectionT = TypeVar("SectionT", bound=Section)
+MAPS = {"offset_adu": "offset_map", "electrons_per_adu": "gain_map", "read_noise_e": "read_noise_map"}
+"""Name of a per-pixel map's file (without .npy) → our key."""
+OPTICS_IN_CAMERA = {"numerical_aperture": "numerical_aperture", "wavelength_nm": "emission_nm"}
+"""Keys of camera.json that tell of the optics → our key."""
+ALIKE = 0.8
+"""An unknown key so similar to one of ours is taken for a misspelling; others are another program's own."""
+
+
+def read_instrument(camera: Path | None, optics: Path | None) -> Instrument:
+    """Camera and optics from their files; defaults where there is none.
+
+    Raises:
+        InputError: a file cannot be read or holds no mapping.
+        ConfigurationError: values out of range, or keys that look misspelt.
+    """
+    in_camera = _read(camera)
+    in_optics = {ours: in_camera[theirs] for theirs, ours in OPTICS_IN_CAMERA.items() if theirs in in_camera}
+    if camera is not None:
+        in_camera = {**in_camera, **_maps(in_camera, camera)}
+    return Instrument(
+        _section(CameraCalibration, in_camera, camera),
+        _section(OpticsConfig, {**in_optics, **_read(optics)}, optics or camera),
+    )
+
+
+def _read(path: Path | None) -> Mapping[str, Any]:
+    if path is None:
+        return {}
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path), remedy="correct the path") from error
+    except ValueError as error:
+        raise InputError(f"is no JSON: {error}", where=str(path), remedy="mend that place") from error
+    if not isinstance(tree, dict):
+        raise InputError("is no JSON mapping", where=str(path), remedy='it needs the form {"offset_adu": 100, ...}')
+    return tree
+
+
+def _maps(tree: Mapping[str, Any], camera: Path) -> dict[str, str]:
+    """Per-pixel maps, named as a list of files beside camera.json."""
+    named = tree.get("maps") or []
+    if not isinstance(named, list):
+        raise ConfigurationError(str(camera), [Problem("maps", repr(named), "needs a list of .npy files")])
+    files = {MAPS[Path(name).stem]: str(camera.parent / name) for name in named if Path(name).stem in MAPS}
+    for key, file in files.items():
+        if not Path(file).is_file():
+            raise InputError(f"{key} is named by {camera.name} but is not there", where=file, remedy="copy it beside")
+    return files
+
+
+def _section(model: type[SectionT], tree: Mapping[str, Any], path: Path | None) -> SectionT:
+    known = set(model.model_fields)
+    foreign = {"maps", *OPTICS_IN_CAMERA}
+    problems = [
+        Problem(key, repr(tree[key]), "no such key", allowed=f"did you mean {alike[0]}?")
+        for key in tree
+        if key not in known | foreign and (alike := get_close_matches(key, known, 1, ALIKE))
+    ]
+    try:
+        section = model.model_validate({key: value for key, value in tree.items() if key in known})
+    except ValidationError as error:
+        problems += problems_of(error)
+    if problems:
+        raise ConfigurationError(str(path), problems)
+    return section
