@@ -226,6 +226,11 @@ def smartscope(*arguments: str) -> Ended:
     return Ended(code, out.getvalue(), err.getvalue())
 
 
+def set_all(*settings: str) -> list[str]:
+    """``--set`` before each."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
 @contextmanager
 def no_process_left() -> Iterator[None]:
     """Fails if the block leaves a child process running."""
@@ -272,7 +277,6 @@ def alarms(run: RunReader) -> list[str]:
     return [str(row["what"]) for row in run.events if row["kind"] == "alarm"]
 
 
-def rows_without(run: RunReader, log: str, *keys: str) -> list[str]:
-    """Rows of one log as text, without some keys, for comparison."""
-    rows = getattr(run, log)
-    return [json.dumps({key: value for key, value in row.items() if key not in keys}, sort_keys=True) for row in rows]
+def rows(run: RunReader, log: str) -> list[str]:
+    """Rows of one log as text, for comparison."""
+    return [json.dumps(row, sort_keys=True) for row in getattr(run, log)]

@@ -13,7 +13,6 @@ from typing import Any
 import misbehaving
 import psutil
 import pytest
-import zmq
 from recording import StubDisk
 from system_helpers import (
     LIGHT,
@@ -24,7 +23,6 @@ from system_helpers import (
     check_failed_run,
     check_frames,
     check_lights_of_frames,
-    control_endpoint,
     experiment,
     smartscope,
     wait_for,
@@ -32,7 +30,6 @@ from system_helpers import (
 
 from smartscope import app
 from smartscope.app import Rig, run_experiment
-from smartscope.bus.client import Client
 from smartscope.errors import StageFailed
 from smartscope.frame import Frame
 from smartscope.loading import validate
@@ -153,6 +150,13 @@ def test_a_model_that_cannot_warm_up_is_named_before_there_is_light(place: Workp
         place.run(clock="virtual", **model("ColdModel")).complaint
     )
     assert not place.lamps.ever_on
+    assert not place.folders
+
+
+def test_a_model_that_cannot_be_built_is_named_before_there_is_light(place: Workplace) -> None:
+    complaint = place.run(clock="virtual", **model("BrokenModel")).complaint
+    assert "misbehaving:BrokenModel" in complaint
+    assert "FileNotFoundError: weights.bin" in complaint
     assert not place.folders
 
 
@@ -298,59 +302,6 @@ def test_a_real_disk_limit_ends_the_run_and_listed_frames_are_readable(place: Wo
     assert place.the_run.run["state"] == "failed"
     assert len(place.the_run.frame_rows) > 0
     check_frames(place.the_run)
-
-
-# ---------------------------------------------------------------- clients
-
-
-def test_a_client_that_stops_reading_costs_no_frame(place: Workplace) -> None:
-    rigs: list[Rig] = []
-    with zmq.Context() as context, context.socket(zmq.SUB) as lazy:
-        lazy.linger, lazy.rcvhwm = 0, 1
-
-        def subscribe(rig: Rig) -> None:
-            rigs.append(rig)
-            assert rig.diary.publisher is not None
-            lazy.subscribe(b"")
-            for name in ("events", "data"):
-                lazy.connect(rig.diary.publisher.endpoints[name])
-
-        config = validate(experiment(frames=150, bus__enabled=True, bus__preview_hz=0), "here")
-        outcome = run_experiment(config, on_rig=subscribe)
-        assert lazy.poll(1000)
-    assert outcome.state == "done"
-    run = place.the_run
-    assert len(run.frame_rows) == rigs[0].grabber.statistics().received >= 150
-    assert sum(row["lost_before"] for row in run.frame_rows) == 0
-    assert run.run["recorder"]["frames_lost"] == 0
-    check_frames(run)
-
-
-def test_a_viewer_that_looks_once_a_second_sees_the_newest_frame(place: Workplace) -> None:
-    seen: list[tuple[int, int]] = []
-
-    def look(rig: Rig) -> None:
-        with Client(control_endpoint(rig), timeout_s=10.0) as viewer:
-            for glance in range(2):
-                wait_for(lambda glance=glance: rig.grabber.statistics().received > 1 + 100 * glance, "frames")
-                before = rig.grabber.statistics().received
-                header, arrays = viewer.latest("raw") or ({}, {})
-                assert arrays["image"].shape == (64, 64)
-                seen.append((before, header["frame"]))
-            viewer.stop()
-
-    viewers: list[threading.Thread] = []
-
-    def onlooker(rig: Rig) -> None:
-        viewers.append(threading.Thread(target=look, args=(rig,)))
-        viewers[0].start()
-
-    outcome = run_experiment(validate(experiment(frames=2000, bus__enabled=True), "here"), on_rig=onlooker)
-    viewers[0].join()
-    assert outcome.state == "stopped"
-    assert len(seen) == 2
-    for received_before, frame in seen:
-        assert frame >= received_before - 2
 
 
 # ---------------------------------------------------------------- the process itself

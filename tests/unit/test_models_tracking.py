@@ -76,7 +76,7 @@ def test_a_single_sighting_is_given_up_sooner() -> None:
 
 def test_moving_the_stage_and_the_roi_leaves_identities_alone() -> None:
     affine = ((0.0, 0.1), (-0.1, 0.0))  # the camera is turned by 90 degrees
-    tracker = KalmanTracker(INSTRUMENT, stage_affine=affine)
+    tracker = KalmanTracker(replace(INSTRUMENT, stage_affine=affine))
     places = np.random.default_rng(1).uniform(60, 140, (5, 2))
     before = follow(tracker, a_frame(FIELD, 0), places)
     follow(tracker, a_frame(FIELD, 1), places)

@@ -50,9 +50,7 @@ class KalmanTracker:
         pixel_um = setup.camera.pixel_size_nm / 1000
         self._gates = (spot_gate_px, cell_gate_px)
         self._memory = memory_frames
-        self._px_of_um = np.linalg.inv(
-            np.array(stage_affine or setup.stage_affine or ((pixel_um, 0.0), (0.0, pixel_um)))
-        )
+        self._px_of_um = np.linalg.inv(np.array(setup.stage_affine or ((pixel_um, 0.0), (0.0, pixel_um))))
         self._linkers: dict[int, Linker] = {}
         self._next_id = 1
         self._last: Frame | None = None
