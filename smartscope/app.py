@@ -37,7 +37,7 @@ from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
 from smartscope.plugins import problems_of
 from smartscope.ports import Clock, Microscope
-from smartscope.progress import polling
+from smartscope.progress import polling, working
 from smartscope.recorder.folder import RunFolder
 from smartscope.recorder.recorder import Recorder
 from smartscope.report import summarise, write_report
@@ -93,7 +93,8 @@ def run_experiment(
     with _open_hardware(config) as (clock, lights, microscope, link):
         pipeline = Pipeline(stages_of(config, instrument_of(config, microscope.capabilities())), clock)
         roi = microscope.settings().roi
-        pipeline.warm_up((roi.height, roi.width))
+        with working("preparing the models (compiled once on a new machine: a minute or two)", shown=progress):
+            pipeline.warm_up((roi.height, roi.width))
         folder = _make_folder(config, output) if config.recorder.enabled else None
         try:
             rig = _run(config, clock, lights, microscope, pipeline, folder, link, schedule, progress, on_rig)

@@ -22,6 +22,18 @@ def counting(title: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]
 
 
 @contextmanager
+def working(title: str, *, shown: bool) -> Iterator[None]:
+    """A spinner while something of unknown length is done."""
+    if not shown:
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(title):
+        yield
+
+
+@contextmanager
 def polling(title: str, look: Callable[[], tuple[float, float | None, str]], *, shown: bool) -> Iterator[None]:
     """A bar that looks by itself, five times a second, in a thread of its own: (done, total, words)."""
     if not shown:

@@ -2,13 +2,20 @@
 
 import threading
 
-from smartscope.progress import counting, polling
+from smartscope.progress import counting, polling, working
 
 
 def test_quiet_elsewhere() -> None:
     with counting("x", shown=False) as advance:
         advance(1, 2)
-    with polling("x", lambda: (1.0, None, ""), shown=False):
+    with polling("x", lambda: (1.0, None, ""), shown=False), working("x", shown=False):
+        pass
+
+
+def test_shown_on_a_terminal() -> None:
+    with counting("x", shown=True) as advance:
+        advance(1, 2)
+    with working("x", shown=True):
         pass
 
 
