@@ -28,10 +28,10 @@ from smartscope.command import SetExposure, SetLight
 from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider
 from smartscope.diary import Diary
-from smartscope.errors import ConfigurationError, DeviceError, InputError
+from smartscope.errors import ConfigurationError, DeviceError, InputError, Interrupted
 from smartscope.frame import Frame
 from smartscope.grabber import Grabber, Window
-from smartscope.live import LiveRun
+from smartscope.live import MOVIE_ENDED, LiveRun
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
@@ -101,8 +101,10 @@ def run_experiment(
         except BaseException as error:
             _close_record(folder, "failed", str(error) or type(error).__name__)
             raise
-    state = "done" if _planned(rig.loop.stop_asked) else "stopped"
-    return _outcome(folder, state, rig)
+    outcome = _outcome(folder, _state(rig), rig)
+    if why := link.stop.why:
+        raise Interrupted(f"stopped by {why}: {outcome.line}", remedy="what was recorded is complete up to here")
+    return outcome
 
 
 class Link:
@@ -168,7 +170,7 @@ def _run(
         on_rig(rig)
         with polling(config.name, lambda: _look(rig), shown=progress):
             rig.runner.run(rig.loop)
-        _finish_record(diary, "done" if _planned(rig.loop.stop_asked) else "stopped", None)
+        _finish_record(diary, _state(rig), None)
     return rig
 
 
@@ -380,9 +382,10 @@ def _outcome(folder: RunFolder | None, state: str, rig: Rig) -> RunOutcome:
     return RunOutcome(state, folder.path, summary, f"{line(summary)} - {report}")
 
 
-def _planned(why: str) -> bool:
-    """Whether a run that was asked to stop had reached its own end."""
-    return why.endswith((" frames", " s")) or why == "the movie has ended"
+def _state(rig: Rig) -> str:
+    """``done`` if the run reached its own end, ``stopped`` if somebody ended it."""
+    why = rig.loop.stop_asked
+    return "done" if why.endswith((" frames", " s")) or why == MOVIE_ENDED else "stopped"
 
 
 def calibrate_stage(config: ExperimentConfig, step_um: float) -> StageCalibration:

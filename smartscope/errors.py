@@ -12,6 +12,7 @@
     ├── Refused               the safety gate says no
     ├── StageFailed           a model raised, was too late or returned nonsense
     ├── RecorderError         the record can no longer be kept (disk full, writer too slow)
+    ├── Interrupted           a signal ended the run, in order, before its planned end
     └── BusError              an endpoint cannot be bound, or a message breaks the wire format
 """
 
@@ -97,6 +98,10 @@ class StageFailed(SmartscopeError):
 
 class RecorderError(SmartscopeError):
     """The record can no longer be kept: disk full, writer too slow, folder gone."""
+
+
+class Interrupted(SmartscopeError):
+    """A signal ended the run, in order, before its planned end."""
 
 
 class BusError(SmartscopeError):

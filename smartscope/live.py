@@ -19,6 +19,7 @@ from smartscope.ports import Capabilities, Microscope
 from smartscope.result import Result
 from smartscope.safety.watchdog import Watchdog
 
+MOVIE_ENDED = "the movie has ended"
 SLICE_S = 0.005
 """How long a thread waits at most before it shows that it is alive."""
 LOAN_MS = 5000.0
@@ -122,7 +123,7 @@ class LiveRun:
                 loop.ask("relight", why=f"all threads answer again after {lapse.why}")
             loop.tick()
             if self._microscope.exhausted() and self._idle():
-                loop.ask("stop", why="the movie has ended")
+                loop.ask("stop", why=MOVIE_ENDED)
 
     def _idle(self) -> bool:
         waiting = self._mailbox.statistics().waiting or self._results.statistics().waiting

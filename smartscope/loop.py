@@ -349,9 +349,9 @@ class Loop:
             self._gate.release()
             self._note("release", self._clock.now_ns())
             self._enter("running")
-            self._relight(why)
+            self._relight("operator", why)
         elif wish == "relight" and self.state == "running":
-            self._relight(why)
+            self._relight("safety", why)
         elif wish == "set_limits":
             self._tighten(details["limits"])
 
@@ -374,9 +374,9 @@ class Loop:
         for light in lit:
             self._demand("safety", Request(SetLight(light, 0.0), why), self._send)
 
-    def _relight(self, why: str) -> None:
+    def _relight(self, who: str, why: str) -> None:
         for light, power_mw in self._lit_before.items():
-            self._demand("operator", Request(SetLight(light, power_mw), why), self._send)
+            self._demand(who, Request(SetLight(light, power_mw), why), self._send)
 
     def _check_hang(self) -> None:
         stage, since_ns = self._pipeline.busy_with, self._pipeline.busy_since_ns

@@ -15,7 +15,7 @@ from smartscope.decider import Decider
 from smartscope.errors import SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
 from smartscope.guests import Guest
-from smartscope.live import Kind, carry_out, kind_of
+from smartscope.live import MOVIE_ENDED, Kind, carry_out, kind_of
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
@@ -147,7 +147,7 @@ class VirtualRun:
         loop.tick()
         only_ticks_left = not self._heap
         if only_ticks_left and self._microscope.exhausted():
-            loop.ask("stop", why="the movie has ended")
+            loop.ask("stop", why=MOVIE_ENDED)
             loop.tick()
             return
         self._at(self._clock.now_ns() + TICK_NS, TICK, lambda: self._tick(loop))

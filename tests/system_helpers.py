@@ -255,7 +255,8 @@ def check_lights_of_frames(place: Workplace) -> None:
     """Each frame of the only run says the power that its light truly had, or that it is not sure."""
     for frame in place.the_run.frames:
         if not frame.mixed:
-            assert place.lamps.history(frame.t_start_ns, frame.t_end_ns) == {frame.settings.lights_mw[LIGHT]}
+            truth = place.lamps.history(frame.t_start_ns, frame.t_end_ns)
+            assert truth == {frame.settings.lights_mw[LIGHT]}, f"frame {frame.index} of {len(place.the_run.frames)}"
 
 
 def check_failed_run(place: Workplace, ended: Ended, *words: str) -> RunReader:

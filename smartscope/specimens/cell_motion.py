@@ -33,6 +33,9 @@ _ELONGATION = 0.13
 _WOBBLE = (0.0, 0.07, 0.055, 0.035, 0.025)
 """Standard deviation of each harmonic."""
 _WOBBLE_S = 4.0
+_CONTACT = 1.25
+"""Distance, in mean radii, at which two cells feel each other: outlines reach beyond the mean radius, and cells of one
+layer do not lie on top of each other (contact inhibition of locomotion; Abercrombie, Nature 281 (1979) 259)."""
 _PUSH_PER_S = 1.0
 _TURN_PER_S = 0.7
 _Z_STD_UM = 0.2
@@ -114,7 +117,7 @@ def seeded(options: CellsOptions, rng: np.random.Generator) -> tuple[CellState, 
     angle = rng.uniform(-math.pi, math.pi, m)
     distance = rng.uniform(0.5, 0.75, m) * traits.radius_um[traits.cell_of]
     state = CellState(
-        xy_um=_spread(options, rng, 2.4 * options.radius_um[1]),
+        xy_um=_spread(options, rng, 2.6 * options.radius_um[1]),
         heading=heading,
         wobble=wobble,
         pose_before=pose.copy(),
@@ -157,7 +160,7 @@ def _crawl(
     for i in range(n):
         for j in range(i):
             dx, dy = xy[i, 0] - xy[j, 0], xy[i, 1] - xy[j, 1]
-            reach = 1.0 * (radius[i] + radius[j])
+            reach = _CONTACT * (radius[i] + radius[j])
             if dx * dx + dy * dy < reach * reach:
                 distance = max(math.sqrt(dx * dx + dy * dy), 1e-9)
                 overlap = (reach - distance) / distance

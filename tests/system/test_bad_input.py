@@ -237,14 +237,14 @@ def test_a_run_that_is_none_cannot_be_decided_again(place: Workplace) -> None:
 def test_process_with_wrong_input_writes_nothing(place: Workplace) -> None:
     Path("text.tif").write_text("I am no movie", encoding="utf-8")
     tifffile.imwrite("movie.tif", np.full((2, 32, 32), 100, np.uint16))
-    Path("camera.json").write_text('{"gain": 3}', encoding="utf-8")
+    Path("camera.json").write_text('{"offset_adus": 3}', encoding="utf-8")
     before = set(Path().iterdir())
     wrong = [
         (("denoise", "text.tif", "out.tif"), "text.tif"),
         (("detect", "nowhere.tif", "out.csv"), "nowhere.tif: no such file"),
         (("track", "movie.tif", "nowhere/out.csv"), "its folder does not exist"),
         (("denoize", "movie.tif", "out.tif"), "'denoize'"),
-        (("denoise", "movie.tif", "out.tif", "--camera", "camera.json"), "gain = 3: no such key"),
+        (("denoise", "movie.tif", "out.tif", "--camera", "camera.json"), "offset_adus = 3: no such key"),
         (("denoise", "movie.tif", "out.tif", "--camera", "text.tif"), "text.tif: is no JSON"),
         (("denoise", "movie.tif", "out.tif", "--option", "model=track"), "gave no image"),
         (("denoise", "movie.tif", "out.tif", "--option", "strenth=2"), "strenth = 2: no such key"),

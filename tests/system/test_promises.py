@@ -1,4 +1,4 @@
-"""What README and configurations promise: files processed, a policy of twenty lines, examples that run on real movies."""
+"""What README and configurations promise: files processed, a policy of 20 lines, examples that run on real movies."""
 
 from __future__ import annotations
 

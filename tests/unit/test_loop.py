@@ -213,7 +213,7 @@ def test_relight_sends_the_last_power_again() -> None:
     rig = VirtualRig(frames=10)
     rig.loop.ask("relight", why="lease renewed")
     rig.go()
-    assert rig.granted("operator") == []
+    assert rig.granted("safety") == []
 
 
 def planning(events: tuple[useq.MDAEvent, ...]) -> RankedPolicy:
