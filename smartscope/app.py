@@ -30,8 +30,8 @@ from smartscope.decider import Decider
 from smartscope.diary import Diary
 from smartscope.errors import ConfigurationError, DeviceError, InputError, Interrupted
 from smartscope.frame import Frame
-from smartscope.grabber import Grabber, Window
-from smartscope.live import MOVIE_ENDED, LiveRun
+from smartscope.grabber import MOVIE_ENDED, Grabber, Window
+from smartscope.live import LiveRun
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
@@ -69,6 +69,7 @@ class Rig:
     runner: LiveRun | VirtualRun
     loop: Loop
     watchdog: Watchdog | None
+    folder: RunFolder | None = None
 
 
 def run_experiment(
@@ -95,13 +96,8 @@ def run_experiment(
         roi = microscope.settings().roi
         with working("preparing the models (compiled once on a new machine: a minute or two)", shown=progress):
             pipeline.warm_up((roi.height, roi.width))
-        folder = _make_folder(config, output) if config.recorder.enabled else None
-        try:
-            rig = _run(config, clock, lights, microscope, pipeline, folder, link, schedule, progress, on_rig)
-        except BaseException as error:
-            _close_record(folder, "failed", str(error) or type(error).__name__)
-            raise
-    outcome = _outcome(folder, _state(rig), rig)
+        run = _run(config, clock, lights, microscope, pipeline, output, link, schedule, progress, on_rig)
+    outcome = _outcome(run.folder, _state(run), run)
     if why := link.stop.why:
         raise Interrupted(f"stopped by {why}: {outcome.line}", remedy="what was recorded is complete up to here")
     return outcome
@@ -147,62 +143,70 @@ def _run(
     lights: GuardedLights,
     microscope: Microscope,
     pipeline: Pipeline,
-    folder: RunFolder | None,
+    output: Path | None,
     link: Link,
     schedule: Schedule,
     progress: bool,
     on_rig: Callable[[Rig], None],
 ) -> Rig:
+    """Endpoints first, so that a port in use leaves no folder behind; then the record, the watchdog, the run."""
     with ExitStack() as stack:
-        diary = _open_diary(config, clock, microscope, folder, stack)
-        if config.safety.hand_over and not clock.virtual:
-            diary.event("hand_over", **asdict(perform_hand_over(lights)))
+        diary = Diary(clock)
         rig = _wire(config, clock, lights, microscope, pipeline, diary, link, schedule)
         link.loop = rig.loop
-        if diary.publisher is not None:
-            control = Control(config.bus, diary.publisher, _handlers(rig))
-            stack.callback(control.close)
-            diary.publisher.event("session.start", {"name": config.name, "endpoints": dict(control.endpoints)})
-        if rig.watchdog is not None:
-            rig.watchdog.start()
-            stack.callback(rig.watchdog.stop)
-        rig.loop.report = lambda: diary.metrics(status(rig))
-        on_rig(rig)
-        with polling(config.name, lambda: _look(rig), shown=progress):
-            rig.runner.run(rig.loop)
-        _finish_record(diary, _state(rig), None)
+        if config.bus.enabled:
+            _open_bus(rig, stack)
+        if config.recorder.enabled:
+            rig.folder = _make_folder(config, output)
+        try:
+            if rig.folder is not None:
+                diary.recorder = _open_recorder(rig, rig.folder)
+            if rig.watchdog is not None:
+                if config.safety.hand_over:
+                    diary.event("hand_over", **asdict(perform_hand_over(lights)))
+                rig.watchdog.start()
+                stack.callback(rig.watchdog.stop)
+            rig.loop.report = lambda: diary.metrics(status(rig))
+            on_rig(rig)
+            with polling(config.name, lambda: _look(rig), shown=progress):
+                rig.runner.run(rig.loop)
+            _finish_record(diary, _state(rig), None)
+        except BaseException as error:
+            _finish_record(diary, "failed", str(error) or type(error).__name__)
+            _close_record(rig.folder)
+            raise
     return rig
 
 
-def _open_diary(
-    config: ExperimentConfig, clock: Clock, microscope: Microscope, folder: RunFolder | None, stack: ExitStack
-) -> Diary:
-    capabilities = microscope.capabilities()
-    recorder = publisher = None
-    if folder is not None:
-        folder.update(
-            config=config.model_dump(mode="json"),
-            seed=config.seed,
-            models=[stage.model for stage in config.pipeline],
-            capabilities=capabilities_to_row(capabilities),
-        )
-        recorder = Recorder(
-            folder,
-            config.recorder,
-            config.microscope.camera.pixel_size_nm * 1e-3,
-            clock,
-            sensor_shape=capabilities.sensor_shape,
-            stage_affine=capabilities.stage_affine,
-        )
-    diary = Diary(clock, recorder, None)
-    if recorder is not None:
-        stack.callback(_finish_record, diary, "failed", "the run did not end in order")
-    if config.bus.enabled:
-        height, width = capabilities.sensor_shape
-        name = folder.path.name if folder else config.name
-        publisher = diary.publisher = Publisher(config.bus, name, clock, frame_bytes=2 * height * width)
-        stack.callback(publisher.close)
-    return diary
+def _open_bus(rig: Rig, stack: ExitStack) -> None:
+    height, width = rig.microscope.capabilities().sensor_shape
+    config, session = rig.config, f"{rig.config.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    publisher = Publisher(config.bus, session, rig.clock, frame_bytes=2 * height * width)
+    stack.callback(publisher.close)
+    control = Control(config.bus, publisher, _handlers(rig))
+    stack.callback(control.close)
+    rig.diary.publisher = publisher
+    stack.callback(publisher.event, "session.end", {"name": config.name})
+    publisher.event("session.start", {"name": config.name, "endpoints": dict(control.endpoints)})
+    publisher.event("config", {"config": config.model_dump(mode="json")})
+
+
+def _open_recorder(rig: Rig, folder: RunFolder) -> Recorder:
+    config, capabilities = rig.config, rig.microscope.capabilities()
+    folder.update(
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        models=[stage.model for stage in config.pipeline],
+        capabilities=capabilities_to_row(capabilities),
+    )
+    return Recorder(
+        folder,
+        config.recorder,
+        config.microscope.camera.pixel_size_nm * 1e-3,
+        rig.clock,
+        sensor_shape=capabilities.sensor_shape,
+        stage_affine=capabilities.stage_affine,
+    )
 
 
 def _wire(
@@ -241,6 +245,7 @@ def _wire(
         mailbox,
         history=pipeline.history,
         frame_timeout_s=config.frame_timeout_s,
+        frames=config.frames,
     )
     watchdog = None
     runner: LiveRun | VirtualRun
@@ -277,7 +282,9 @@ def _handlers(rig: Rig) -> ControlHandlers:
         return ask
 
     def laser_off() -> Mapping[str, float]:
+        t_ns = rig.clock.now_ns()
         rig.lights.latch("laser_off by a client")
+        rig.microscope.dark(t_ns)
         loop.ask("laser_off", why="laser_off by a client")
         return rig.lights.read_back()
 
@@ -361,12 +368,12 @@ def _finish_record(diary: Diary, state: str, error: str | None) -> None:
         recorder.finish(state, error, {})  # type: ignore[arg-type]
 
 
-def _close_record(folder: RunFolder | None, state: str, error: str) -> None:
-    """After a failure: say so in run.json, and write what report there can be."""
+def _close_record(folder: RunFolder | None) -> None:
+    """After a failure: what report there can be."""
     if folder is None:
         return
     try:
-        folder.update(state=state, error=error, summary=summarise(folder.path))
+        folder.update(summary=summarise(folder.path))
         write_report(folder.path)
     except OSError:
         return  # the disk is what failed; the rows on it say enough

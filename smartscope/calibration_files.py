@@ -71,7 +71,7 @@ def _section(model: type[SectionT], tree: Mapping[str, Any], path: Path | None) 
     known = set(model.model_fields)
     foreign = {"maps", *OPTICS_IN_CAMERA}
     problems = [
-        Problem(key, repr(tree[key]), "no such key", allowed=f"did you mean {alike[0]}?")
+        Problem(key, repr(tree[key]), "no such key", remedy=f"did you mean {alike[0]}?")
         for key in tree
         if key not in known | foreign and (alike := get_close_matches(key, known, 1, ALIKE))
     ]

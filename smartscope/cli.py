@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+log = logging.getLogger(__name__)
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine; prints JSON with --json.")
 schema_app = typer.Typer(no_args_is_help=True, help="JSON Schema for editors and clients.")
 keys_app = typer.Typer(no_args_is_help=True, help="Keys for access from other machines.")
@@ -256,6 +258,10 @@ def main() -> None:
         app()
     except SmartscopeError as error:
         typer.echo(f"smartscope: {error.line()}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        log.exception("this should have been one of our own errors")
+        typer.echo(f"smartscope: {type(error).__name__}: {error}; remedy: report this with the lines above", err=True)
         sys.exit(1)
 
 

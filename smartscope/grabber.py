@@ -14,6 +14,7 @@ from smartscope.frame import Frame
 from smartscope.mailbox import NewestWins
 from smartscope.ports import Clock, Microscope
 
+MOVIE_ENDED = "the movie has ended"
 Window = tuple[Frame, ...]
 """A frame with as much of its past as the models asked for; oldest first."""
 Sink = Callable[[Frame], None]
@@ -41,13 +42,22 @@ class Grabber:
         *,
         history: int = 0,
         frame_timeout_s: float = 2.0,
+        frames: int | None = None,
     ) -> None:
         self._microscope, self._clock, self._sinks, self._mailbox = microscope, clock, tuple(sinks), mailbox
         self._past: deque[Frame] = deque(maxlen=history + 1)
+        self._frames = frames
         self._timeout_ns = round(frame_timeout_s * 1e9)
         self._loans: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._epoch, self._next_number, self._received, self._lost = -1, 0, 0, 0
         self._last_frame_ns = 0
+
+    @property
+    def finished(self) -> str:
+        """Why no further frame will be taken: all that were planned are there, or the movie has ended; else empty."""
+        if self._frames is not None and self._received >= self._frames:
+            return f"{self._frames} frames"
+        return MOVIE_ENDED if self._microscope.exhausted() else ""
 
     def open_epoch(self) -> None:
         """Start the camera; image numbers restart, and the past of the models is forgotten."""
@@ -65,6 +75,8 @@ class Grabber:
             CameraStopped: the sequence has died.
         """
         self._serve_loans()
+        if self.finished:
+            return None
         frame = self._microscope.next_frame(timeout_s)
         if frame is None:
             self._check_silence()
@@ -102,7 +114,7 @@ class Grabber:
     def restart_around(self, use: Callable[[], Any]) -> Any:
         """Stop and drain the camera, run ``use``, start a new epoch: for settings that cannot change live."""
         self._microscope.stop()
-        while (frame := self._microscope.next_frame(0.0)) is not None:
+        while not self.finished and (frame := self._microscope.next_frame(0.0)) is not None:
             self.receive(frame)
         try:
             return use()

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum
 
 from smartscope.command import Applied, Command, RunPlan, SetExposure, SetLight
-from smartscope.errors import SmartscopeError, StageFailed
+from smartscope.errors import DeviceError, SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
@@ -19,7 +19,6 @@ from smartscope.ports import Capabilities, Microscope
 from smartscope.result import Result
 from smartscope.safety.watchdog import Watchdog
 
-MOVIE_ENDED = "the movie has ended"
 SLICE_S = 0.005
 """How long a thread waits at most before it shows that it is alive."""
 LOAN_MS = 5000.0
@@ -70,6 +69,7 @@ class LiveRun:
         self._watchdog = watchdog
         self._capabilities = microscope.capabilities()
         self._results: NewestWins[Result] = NewestWins()
+        self._understood = 0
         self._movers = ThreadPoolExecutor(1, "mover")
         self._stop = threading.Event()
 
@@ -93,7 +93,8 @@ class LiveRun:
             threading.Thread(target=self._guarded, args=(loop, body), name=name, daemon=True)
             for name, body in (("grabber", self._grab), ("pipeline", self._understand))
         ]
-        interval_s = sys.getswitchinterval()
+        interval_s, excepthook = sys.getswitchinterval(), threading.excepthook
+        threading.excepthook = lambda raised: loop.fail(_foreign(raised.exc_value, "a device's own thread"))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.freeze()  # later collections look at what is new only, and hold the interpreter for less than a frame
         try:
@@ -112,6 +113,7 @@ class LiveRun:
                     thread.join(timeout=2.0)
             self._movers.shutdown(wait=False, cancel_futures=True)
             sys.setswitchinterval(interval_s)
+            threading.excepthook = excepthook
             gc.unfreeze()
 
     def _decide(self, loop: Loop) -> None:
@@ -122,34 +124,42 @@ class LiveRun:
             if (lapse := self._watchdog.recovered()) is not None:
                 loop.ask("relight", why=f"all threads answer again after {lapse.why}")
             loop.tick()
-            if self._microscope.exhausted() and self._idle():
-                loop.ask("stop", why=MOVIE_ENDED)
+            if (why := self._grabber.finished) and self._idle():
+                loop.ask("stop", why=why)
 
     def _idle(self) -> bool:
-        waiting = self._mailbox.statistics().waiting or self._results.statistics().waiting
-        return not waiting and self._pipeline.busy_since_ns == 0
+        """Whether every frame that was handed over has been understood and decided on."""
+        box = self._mailbox.statistics()
+        return not box.waiting and box.taken == self._understood and not self._results.statistics().waiting
 
     def _guarded(self, loop: Loop, body: Callable[[Loop], None]) -> None:
         try:
             while not self._stop.is_set():
                 body(loop)
-        except BaseException as error:
+        except SmartscopeError as error:
             loop.fail(error)
+        except BaseException as error:
+            loop.fail(_foreign(error, threading.current_thread().name))
 
     def _grab(self, loop: Loop) -> None:
         self._watchdog.beat("grabber", LOAN_MS if self._grabber.lending else 0.0)
-        if self._microscope.exhausted():
+        if self._grabber.step(SLICE_S) is None and self._grabber.finished:
             self._stop.wait(SLICE_S)
-            return
-        self._grabber.step(SLICE_S)
 
     def _understand(self, loop: Loop) -> None:
         window = self._mailbox.take(0.05)
         if window is None:
             return
         try:
-            result = self._pipeline.process(window)
+            self._results.put(self._pipeline.process(window))
         except StageFailed as error:
             loop.contain(error)
-            return
-        self._results.put(result)
+        self._understood += 1
+
+
+def _foreign(error: BaseException | None, where: str) -> DeviceError:
+    """An error that is none of ours, in our form."""
+    remedy = "a driver or plug-in failed in a way it should not; tell its author"
+    found = DeviceError(f"{type(error).__name__}: {error}", where=where, remedy=remedy)
+    found.__cause__ = error
+    return found

@@ -18,7 +18,7 @@ from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider, Ruling
 from smartscope.decision import Decision
 from smartscope.diary import Diary
-from smartscope.errors import DeviceTimeout, Refused, StageFailed
+from smartscope.errors import DeviceTimeout, Refused, SmartscopeError, StageFailed
 from smartscope.frame import Frame, Roi
 from smartscope.grabber import Grabber
 from smartscope.moment import Moment
@@ -154,8 +154,11 @@ class Loop:
         self._enter("running")
 
     def end(self) -> None:
-        """Light off; what follows is the app's to close."""
+        """Light off, and what was still on its way written down; what follows is the app's to close."""
         self._microscope.dark()
+        for errand in self._on_their_way.values():
+            self._give_up(errand, "on its way when the run ended")
+        self._on_their_way.clear()
         t_ns = self._clock.now_ns()
         for light in self._microscope.capabilities().lights:
             self._ledger.set_light(light, 0.0, t_ns)
@@ -179,8 +182,13 @@ class Loop:
             rulings = self._decide(result, moment)
         context = {"step": next(self._steps), **moment.to_row()} if self.state == "running" else None
         self._diary.result(result, context)
-        for ruling in rulings:
-            self._execute(ruling, moment, result, self._send)
+        waiting = deque(rulings)
+        try:
+            while waiting:
+                self._execute(waiting.popleft(), moment, result, self._send)
+        finally:  # decided is decided, also where the hardware failed at an earlier one
+            for ruling in waiting:
+                self._write(ruling, moment, result, None)
 
     def _decide(self, result: Result, moment: Moment) -> list[Ruling]:
         self.decided += 1
@@ -223,14 +231,21 @@ class Loop:
 
     def _conclude(self, errand: Errand) -> None:
         """Write down what the hardware made of a command; lights that are held dark may still say no."""
-        ruling = errand.ruling
         try:
             applied = errand.future.result()
         except Refused as error:
-            verdict = replace(ruling.verdict, clipped_by="lights", why=error.line())
-            self._write(replace(ruling, verdict=verdict), errand.moment, errand.result, None)
+            self._give_up(errand, error.line())
+        except SmartscopeError as error:
+            self._give_up(errand, error.line())
+            raise
         else:
-            self._write(ruling, errand.moment, errand.result, applied)
+            self._write(errand.ruling, errand.moment, errand.result, applied)
+
+    def _give_up(self, errand: Errand, why: str) -> None:
+        """Write down a granted command of which nothing came."""
+        verdict = errand.ruling.verdict
+        said = f"{verdict.why}; {why}" if verdict.why else why
+        self._write(replace(errand.ruling, verdict=replace(verdict, why=said)), errand.moment, errand.result, None)
 
     def _at_once(self, command: Command) -> Future[Applied]:
         """Before the camera runs, every command may take its time."""
@@ -401,11 +416,9 @@ class Loop:
     def _check_end(self) -> None:
         if why := self._signalled():
             self.stop_asked = self.stop_asked or why
-        config, received = self._config, self._grabber.statistics().received
-        if config.frames is not None and received >= config.frames:
-            self.stop_asked = self.stop_asked or f"{config.frames} frames"
-        if config.duration_s is not None and self.elapsed_s >= config.duration_s:
-            self.stop_asked = self.stop_asked or f"{config.duration_s:g} s"
+        duration_s = self._config.duration_s
+        if duration_s is not None and self.elapsed_s >= duration_s:
+            self.stop_asked = self.stop_asked or f"{duration_s:g} s"
 
     # ---------------------------------------------------------------- what is true
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from smartscope.errors import PluginError, Problem
+from smartscope.errors import PluginError, Problem, SmartscopeError
 
 GROUPS = ("microscopes", "lights", "models", "tasks", "policies")
 
@@ -115,4 +115,11 @@ def build(group: str, name: str, options: Mapping[str, Any], *setup: Any, key: s
         raise PluginError(" | ".join(problem.line() for problem in problems), where=name)
     checked = options_model(cls).model_validate(dict(options))
     arguments = {field: getattr(checked, field) for field in type(checked).model_fields}
-    return cls(*setup, **arguments)
+    try:
+        return cls(*setup, **arguments)
+    except SmartscopeError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"cannot be built: {type(error).__name__}: {error}", where=name, remedy="mend the plug-in, or its options"
+        ) from error

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
-
-import useq
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from smartscope.command import Applied, Command, Request
 from smartscope.config import CameraCalibration, LightConfig, LimitsConfig, MicroscopeConfig, OpticsConfig
 from smartscope.frame import Frame, Roi, Settings
 from smartscope.result import Result
+
+if TYPE_CHECKING:
+    import useq
 
 
 @runtime_checkable

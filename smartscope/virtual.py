@@ -15,7 +15,7 @@ from smartscope.decider import Decider
 from smartscope.errors import SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
 from smartscope.guests import Guest
-from smartscope.live import MOVIE_ENDED, Kind, carry_out, kind_of
+from smartscope.live import Kind, carry_out, kind_of
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
@@ -118,7 +118,7 @@ class VirtualRun:
             return  # the camera was restarted after this frame was announced
         if self._grabber.step(0.0) is not None:
             self._start_pipeline()
-        if not self._microscope.exhausted():
+        if not self._grabber.finished:
             self._expect_frame()
 
     def _start_pipeline(self) -> None:
@@ -146,8 +146,8 @@ class VirtualRun:
     def _tick(self, loop: Loop) -> None:
         loop.tick()
         only_ticks_left = not self._heap
-        if only_ticks_left and self._microscope.exhausted():
-            loop.ask("stop", why=MOVIE_ENDED)
+        if only_ticks_left and (why := self._grabber.finished):
+            loop.ask("stop", why=why)
             loop.tick()
             return
         self._at(self._clock.now_ns() + TICK_NS, TICK, lambda: self._tick(loop))

@@ -251,7 +251,9 @@ class VirtualRig:
         self.pipeline = Pipeline(stages, self.clock)
         mailbox: NewestWins[Window] = NewestWins()
         self.mailbox = mailbox
-        self.grabber = Grabber(self.microscope, self.clock, [self._see, diary.frame], mailbox)
+        self.grabber = Grabber(
+            self.microscope, self.clock, [self._see, diary.frame], mailbox, frames=self.config.frames
+        )
         self.run = VirtualRun(self.clock, self.microscope, self.grabber, self.pipeline, self.decider, mailbox, schedule)
         self.loop = Loop(
             self.config,

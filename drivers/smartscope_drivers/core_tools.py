@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import pymmcore
-from pymmcore_plus import CMMCorePlus
+from pymmcore_plus import CMMCorePlus, configure_logging
 from pymmcore_plus.core import _mmcore_plus
 from pymmcore_plus.experimental.unicore import UniMMCore
 from pymmcore_plus.experimental.unicore.core._sequence_buffer import SequenceBuffer
@@ -31,6 +31,8 @@ _opening = threading.Lock()
 
 def open_core(kind: type[Core], adapter_path: str) -> Core:
     """A core of our own, which ``CMMCorePlus.instance()`` hands to nobody: every command shall pass the safety gate."""
+    # its log file lies in the user's home, where a full disk would bury our own words in its complaints
+    configure_logging(file=None, stderr_level="CRITICAL")
     with _opening:
         # the constructor offers the first core of the process to all; 0.18.1 has no public way around it
         offered = _mmcore_plus._instance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -45,13 +46,16 @@ class RunFolder:
 
     @classmethod
     def create(cls, base: Path, name: str, at: datetime, *, min_free_gb: float = 1.0) -> Self:
-        """Make ``base/NAME-YYYYmmdd-HHMMSS`` with a first ``run.json``.
+        """Make ``base/NAME-YYYYmmdd-HHMMSS`` (with ``-2``, ``-3`` … where that is taken) with a first ``run.json``.
 
         Raises:
             InputError: the folder exists already, or ``base`` cannot be written.
             RecorderError: the disk has less than ``min_free_gb`` left.
         """
-        return cls.create_at(base / f"{name}-{at:%Y%m%d-%H%M%S}", name, at, min_free_gb=min_free_gb)
+        stem = f"{name}-{at:%Y%m%d-%H%M%S}"
+        names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+        path = next(path for path in map(base.joinpath, names) if not path.exists())
+        return cls.create_at(path, name, at, min_free_gb=min_free_gb)
 
     @classmethod
     def create_at(cls, path: Path, name: str, at: datetime, *, min_free_gb: float = 1.0) -> Self:

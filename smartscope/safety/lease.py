@@ -91,9 +91,14 @@ class LeasedLights:
         order = partial(SetPower, light=light, power_mw=power_mw, t_ns=time.perf_counter_ns())
         try:
             return self._link.request(lambda number: order(id=number), ANSWER_PATIENCE_S)[light]
-        except DeviceTimeout:
+        except DeviceTimeout as error:
             self._on_fault(f"the supervisor did not confirm {light} = {power_mw:g} mW")
-            raise
+            raise DeviceTimeout(
+                f"did not confirm {power_mw:g} mW",
+                where=light,
+                allowed=f"{ANSWER_PATIENCE_S:g} s",
+                remedy="check the light's cable and controller; it is dark as far as it obeys",
+            ) from error
 
     def read_back(self) -> dict[str, float]:
         """Power in mW of each light, as the hardware says; raises as ``set_power``."""

@@ -36,7 +36,7 @@ from smartscope.loading import validate
 from smartscope.recorder.reader import RunReader
 from smartscope.recorder.recorder import Recorder
 from smartscope.recorder.rows import frame_from_row, result_from_row
-from smartscope_drivers.simulated import SimulatedMicroscope
+from smartscope_drivers.simulated.microscope import SimulatedMicroscope
 
 ENDLESS: dict[str, Any] = {"frames": 10**6}
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signal")

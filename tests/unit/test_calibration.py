@@ -12,7 +12,7 @@ from smartscope.command import SetExposure, SetLight
 from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import DeviceError, DeviceTimeout
 from smartscope.ports import Clock, MicroscopeSetup
-from smartscope_drivers.simulated import SimulatedMicroscope
+from smartscope_drivers.simulated.microscope import SimulatedMicroscope
 
 LIGHT = LightConfig(name="laser")
 RANDOM = np.random.default_rng(2)

@@ -18,7 +18,7 @@ from smartscope.frame import Certainty, Roi
 from smartscope.ports import MicroscopeSetup
 from smartscope_drivers import plans
 from smartscope_drivers.micromanager import MicroManagerMicroscope
-from smartscope_drivers.simulated import SimulatedMicroscope
+from smartscope_drivers.simulated.microscope import SimulatedMicroscope
 
 CFG = Path(__file__).parents[2] / "configs" / "demo_camera.cfg"
 LED = LightConfig(name="led", device="LightPower", power_property="Voltage", power_per_mw=0.1)

@@ -14,9 +14,9 @@ from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import CameraStopped, DeviceError, DeviceTimeout
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import LightsSetup, MicroscopeSetup
-from smartscope_drivers.simulated import SimulatedMicroscope
 from smartscope_drivers.simulated.faults import BlockedCall, FaultOptions
 from smartscope_drivers.simulated.lights import SimulatedLights
+from smartscope_drivers.simulated.microscope import SimulatedMicroscope
 from smartscope_drivers.simulated.options import WorldOptions
 from smartscope_drivers.stamping import Stamper
 

@@ -33,10 +33,11 @@ def test_update_keeps_what_was_there(tmp_path: Path) -> None:
     assert not list(folder.path.glob("*.part"))
 
 
-def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path, "beads", AT, min_free_gb=0)
+def test_runs_of_the_same_second_are_numbered_and_a_named_folder_must_be_new(tmp_path: Path) -> None:
+    folders = [RunFolder.create(tmp_path, "beads", AT, min_free_gb=0) for _ in range(3)]
+    assert [folder.path.name for folder in folders] == [f"beads-20260102-030405{n}" for n in ("", "-2", "-3")]
     with pytest.raises(InputError, match=r"beads-20260102-030405: there is something of that name already.*remedy"):
-        RunFolder.create(tmp_path, "beads", AT, min_free_gb=0)
+        RunFolder.create_at(folders[0].path, "beads", AT, min_free_gb=0)
 
 
 def test_a_file_where_the_output_folder_should_be_is_refused(tmp_path: Path) -> None:

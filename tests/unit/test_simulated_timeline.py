@@ -12,7 +12,7 @@ from smartscope_drivers.simulated.trajectory import NEVER_NS, Trajectory
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 5)), max_size=20), st.integers(0, 500), st.integers(0, 500)
+    st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 5)), max_size=20), st.integers(0, 500), st.integers(1, 500)
 )
 def test_pieces_agree_with_moments(changes: list[tuple[int, int]], t0: int, length: int) -> None:
     power = Timeline(0)

@@ -25,8 +25,8 @@ from smartscope.frame import Certainty, Roi
 from smartscope.ports import Microscope, MicroscopeSetup
 from smartscope_drivers.core_camera import CoreCamera
 from smartscope_drivers.micromanager import MicroManagerMicroscope
-from smartscope_drivers.simulated import SimulatedMicroscope
 from smartscope_drivers.simulated.faults import FaultOptions
+from smartscope_drivers.simulated.microscope import SimulatedMicroscope
 from tests.steered_camera import SteeredCamera, steered, wait_for
 
 pytest.importorskip("mm_test_adapters", reason="pip install mm-test-adapters")

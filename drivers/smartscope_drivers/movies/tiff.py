@@ -38,7 +38,7 @@ class TiffMovie:
                 f"images of mixed sizes ({sizes})", where=self._where, remedy="split it into movies of one size"
             )
         self._stack = (
-            Axes(series[0].axes, series[0].shape, channel, self._where) if series else Axes("YX", (0, 0), 0, "")
+            Axes(series[0].axes, series[0].shape, channel, self._where) if series else Axes("TYX", (0, 0, 0), 0, "")
         )
         self.shape = self._stack.plane_shape
         self.interval_ms = _tiff_interval_ms(self._file)
