@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
 from typing import TypeVar
 
 import pymmcore
-from pymmcore_plus import CMMCorePlus, configure_logging
+from pymmcore_plus import CMMCorePlus
 from pymmcore_plus.core import _mmcore_plus
 from pymmcore_plus.experimental.unicore import UniMMCore
 from pymmcore_plus.experimental.unicore.core._sequence_buffer import SequenceBuffer
@@ -31,8 +33,7 @@ _opening = threading.Lock()
 
 def open_core(kind: type[Core], adapter_path: str) -> Core:
     """A core of our own, which ``CMMCorePlus.instance()`` hands to nobody: every command shall pass the safety gate."""
-    # its log file lies in the user's home, where a full disk would bury our own words in its complaints
-    configure_logging(file=None, stderr_level="CRITICAL")
+    _leave_home_alone()
     with _opening:
         # the constructor offers the first core of the process to all; 0.18.1 has no public way around it
         offered = _mmcore_plus._instance
@@ -41,6 +42,14 @@ def open_core(kind: type[Core], adapter_path: str) -> Core:
     core.setAutoShutter(False)
     _open.add(core)
     return core
+
+
+def _leave_home_alone() -> None:
+    """No log file of pymmcore-plus in the user's home: on a full disk its complaints would bury our own words."""
+    logger = logging.getLogger("pymmcore-plus")
+    for handler in [handler for handler in logger.handlers if isinstance(handler, RotatingFileHandler)]:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def close_core(core: CMMCorePlus) -> None:

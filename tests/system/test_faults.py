@@ -252,7 +252,7 @@ def test_a_device_call_that_blocks_the_grabber_darkens_the_sample_for_a_while(
 def test_a_light_that_does_not_answer_ends_the_run_in_the_dark(place: Workplace) -> None:
     block = {"device": "light", "for_ms": 20_000, "at_call": 3}
     changes = {**policy("BlinkingPolicy", light=LIGHT), **faults(block=[block])}
-    check_failed_run(place, place.run(**ENDLESS, **changes), "no answer to set_power", "remedy: ")
+    check_failed_run(place, place.run(**ENDLESS, **changes), "did not confirm", "remedy: ")
 
 
 # ---------------------------------------------------------------- the record

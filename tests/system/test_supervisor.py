@@ -198,7 +198,7 @@ def test_a_call_that_blocks_is_a_timeout_and_a_fault(bench: Bench, monkeypatch: 
     monkeypatch.setattr(lease, "ANSWER_PATIENCE_S", 0.2)
     opened = bench.open("supervisor")
     bench.told("block_l0")
-    with pytest.raises(DeviceTimeout, match="no answer to set_power"):
+    with pytest.raises(DeviceTimeout, match="did not confirm 5 mW"):
         opened.set_power("l0", 5.0)
     assert bench.faults == ["the supervisor did not confirm l0 = 5 mW"]
     opened.dark()
