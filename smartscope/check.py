@@ -4,12 +4,60 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from smartscope import plugins
 from smartscope.config import ExperimentConfig, Range
 from smartscope.errors import ConfigurationError, PluginError, Problem
+from smartscope.loading import load_tree, validate
+
+
+ROUNDS = 5
+"""Mended so often, a configuration is looked at again; what is still hidden then shows at the next check."""
+STAND_IN = "missing"
+
+
+def check_file(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read a configuration and check it; wrong keys do not hide what is wrong elsewhere.
+
+    Raises:
+        InputError: no such file, or no YAML mapping in it.
+        ConfigurationError: with every problem of keys, values and plug-ins.
+    """
+    tree = load_tree(path, overrides)
+    found: dict[str, Problem] = {}
+    for _ in range(ROUNDS):
+        try:
+            config = validate(tree, str(path))
+        except ConfigurationError as error:
+            for problem in error.problems:
+                found.setdefault(problem.key, problem)
+                _mend(tree, problem)
+        else:
+            for problem in problems(config):
+                found.setdefault(problem.key, problem)
+            break
+    if found:
+        raise ConfigurationError(str(path), list(found.values()))
+    return config
+
+
+def _mend(tree: Any, problem: Problem) -> None:
+    """Take out what is wrong, or put something in for what is missing, so that the rest can be looked at."""
+    *way, last = problem.key.split(".")
+    place = tree
+    for part in way:
+        place = place[int(part)] if isinstance(place, list) else place.get(part)
+        if not isinstance(place, (dict, list)):
+            return
+    if isinstance(place, list):
+        place[int(last)] = {}
+    elif last in place:
+        del place[last]
+    else:
+        place[last] = STAND_IN
 
 
 def check(config: ExperimentConfig, source: str = "configuration") -> None:

@@ -64,12 +64,11 @@ def run(
 @app.command()
 def check(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """List everything wrong with a configuration, with the key and the remedy; touches no light."""
-    from smartscope.check import check as check_experiment
-    from smartscope.loading import load
+    from smartscope.check import check_file
 
     problems: list[dict[str, str]] = []
     try:
-        check_experiment(load(config, overrides or ()), str(config))
+        check_file(config, overrides or ())
     except ConfigurationError as error:
         problems = [
             {"key": p.key, "value": p.value, "what": p.what, "allowed": p.allowed, "remedy": p.remedy}

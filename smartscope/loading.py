@@ -40,14 +40,20 @@ def load(
         InputError: no such file, or no YAML mapping in it.
         ConfigurationError: with every problem of keys and values.
     """
-    path = Path(path)
-    tree = read_yaml(path)
+    return validate(load_tree(path, overrides, environment), str(path))
+
+
+def load_tree(
+    path: Path | str, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The mapping in a file, with environment and overrides put into it; raises as ``load`` does for these."""
+    tree = read_yaml(Path(path))
     environment = os.environ if environment is None else environment
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX):
             _set(tree, name.removeprefix(ENVIRONMENT_PREFIX).split("__"), value, f"environment variable {name}")
     override(tree, overrides)
-    return validate(tree, str(path))
+    return tree
 
 
 def override(tree: dict[str, Any], overrides: Sequence[str]) -> None:

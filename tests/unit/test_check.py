@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smartscope.check import check, problems
+from smartscope.check import check, check_file, problems
 from smartscope.config import ExperimentConfig
 from smartscope.errors import ConfigurationError
 from smartscope.loading import load
@@ -69,3 +69,40 @@ def test_check_raises_all_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         check(load(DEMO, ["start.exposure_ms=500", "start.x_um=9999"], {}))
     assert len(caught.value.problems) == 2
+
+
+def test_wrong_keys_do_not_hide_what_is_wrong_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "nmae: x\n"
+        "start: {exposure_ms: -1, lights_mw: {lamp: 1}}\n"
+        "pipeline: [{deadline_ms: 3}, {model: qualty}, {model: quality, deadline_ms: soon}]\n"
+        "clock: sundial\n"
+        f"output: {tmp_path.as_posix()}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        check_file(path)
+    found = {problem.key: problem for problem in caught.value.problems}
+    assert set(found) == {
+        "nmae",
+        "clock",
+        "start.exposure_ms",
+        "start.lights_mw.lamp",
+        "pipeline.0.model",
+        "pipeline.1.model",
+        "pipeline.2.deadline_ms",
+    }
+    assert found["pipeline.0.model"].what == "this key is required"
+    assert "qualty" in found["pipeline.1.model"].value
+
+
+def test_what_cannot_be_mended_is_named_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("start: {roi: {x: 0}}\nmicroscope: 3\npipeline: [quality]\n")
+    with pytest.raises(ConfigurationError) as caught:
+        check_file(path)
+    assert {"start.roi.width", "microscope", "pipeline.0"} <= {problem.key for problem in caught.value.problems}
+
+
+def test_a_sound_file_comes_back_as_its_configuration(tmp_path: Path) -> None:
+    assert check_file(DEMO, [f"output={tmp_path.as_posix()}"]).name == "demo"
