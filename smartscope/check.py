@@ -13,7 +13,6 @@ from smartscope.config import ExperimentConfig, Range
 from smartscope.errors import ConfigurationError, PluginError, Problem
 from smartscope.loading import load_tree, validate
 
-
 ROUNDS = 5
 """Mended so often, a configuration is looked at again; what is still hidden then shows at the next check."""
 STAND_IN = "missing"

@@ -173,6 +173,14 @@ def bench_loop(as_json: AsJson = False, frames: int = 1000) -> None:
     _show(loop_figures(frames=frames), as_json)
 
 
+@bench_app.command("pipeline")
+def bench_pipeline(as_json: AsJson = False, frames: int = 2000) -> None:
+    """The demo's whole pipeline at about 100 frames/s, recorder on."""
+    from smartscope.benchmarks import pipeline_figures
+
+    _show(pipeline_figures(frames=frames), as_json)
+
+
 @bench_app.command("record")
 def bench_record(as_json: AsJson = False, folder: Path = Path()) -> None:
     """Recording speed against the raw disk."""
