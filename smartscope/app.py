@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from smartscope.assembly import (
     RunOutcome,
     capabilities_to_row,
@@ -30,7 +32,7 @@ from smartscope.decider import Decider
 from smartscope.diary import Diary
 from smartscope.errors import ConfigurationError, DeviceError, InputError, Interrupted
 from smartscope.frame import Frame
-from smartscope.grabber import MOVIE_ENDED, Grabber, Window
+from smartscope.grabber import MOVIE_ENDED, Grabber, Window, no_doubt
 from smartscope.live import LiveRun
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
@@ -47,6 +49,7 @@ from smartscope.safety.gated import GatedMicroscope
 from smartscope.safety.hand_over import perform_hand_over
 from smartscope.safety.ledger import DoseLedger
 from smartscope.safety.lights import GuardedLights, open_lights
+from smartscope.safety.limits import tightened
 from smartscope.safety.plan_gate import PlanGate
 from smartscope.safety.signals import StopFlag, light_guard
 from smartscope.safety.watchdog import Lapse, Watchdog
@@ -229,7 +232,6 @@ def _wire(
         gate,
         PlanGate(gate, scope.lights),
         instrument,
-        config.limits,
         capabilities.sensor_shape,
         affine,
     )
@@ -238,6 +240,9 @@ def _wire(
     def see(frame: Frame) -> None:
         loop.see_frame(frame)
 
+    watchdog = None
+    if not clock.virtual:
+        watchdog = Watchdog(lights, config.safety, on_lapse=link.lapse, on_trip=link.fault)
     grabber = Grabber(
         microscope,
         clock,
@@ -246,13 +251,13 @@ def _wire(
         history=pipeline.history,
         frame_timeout_s=config.frame_timeout_s,
         frames=config.frames,
+        in_doubt=watchdog.in_doubt if watchdog else no_doubt,
     )
-    watchdog = None
     runner: LiveRun | VirtualRun
     if isinstance(clock, VirtualClock):
         runner = VirtualRun(clock, microscope, grabber, pipeline, decider, mailbox, schedule)
     else:
-        watchdog = Watchdog(lights, config.safety, on_lapse=link.lapse, on_trip=link.fault)
+        assert watchdog is not None
         runner = LiveRun(microscope, grabber, pipeline, mailbox, watchdog)
     loop = Loop(
         config,
@@ -289,13 +294,13 @@ def _handlers(rig: Rig) -> ControlHandlers:
         return rig.lights.read_back()
 
     def set_limits(changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        tree = {**rig.gate.limits.model_dump(mode="json"), **changes}
+        now = rig.gate.unarmed_limits
         try:
-            limits = LimitsConfig.model_validate(tree)
-        except ValueError as error:
-            raise ConfigurationError("set_limits", problems_of(error)) from error  # type: ignore[arg-type]
-        loop.ask("set_limits", limits=limits)
-        return limits.model_dump(mode="json")
+            asked = LimitsConfig.model_validate({**now.model_dump(mode="json"), **changes})
+        except ValidationError as error:
+            raise ConfigurationError("set_limits", problems_of(error)) from error
+        loop.ask("set_limits", limits=tightened(now, asked))
+        return asked.model_dump(mode="json")
 
     return ControlHandlers(
         status=lambda: status(rig),

@@ -12,7 +12,7 @@ from smartscope import plugins
 from smartscope.clock import LiveClock, VirtualClock
 from smartscope.config import ExperimentConfig
 from smartscope.decider import RankedPolicy
-from smartscope.errors import DeviceError, PluginError
+from smartscope.errors import DeviceError
 from smartscope.pipeline import Stage
 from smartscope.ports import Capabilities, Clock, Instrument, Lights, LightsSetup, Microscope, MicroscopeSetup
 
@@ -112,15 +112,6 @@ def _check_needs(config: ExperimentConfig, capabilities: Capabilities) -> None:
             allowed=f"within {width} x {height} pixels",
             remedy="shrink or move it",
         )
-
-
-def has_lights_plugin(config: ExperimentConfig) -> bool:
-    """Whether this driver has lights that a process of its own can open."""
-    try:
-        plugins.find("lights", config.microscope.driver)
-    except PluginError:
-        return False
-    return True
 
 
 def capabilities_to_row(capabilities: Capabilities) -> dict[str, Any]:

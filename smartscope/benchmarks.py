@@ -50,7 +50,6 @@ class Ears:
         self.acted_on: list[Frame] = []
         self.results: list[tuple[int, int, int]] = []
         """(received, ready, index) of each frame analysed."""
-        self.lost = self.recorder_lost = 0
         self._rig: Rig
 
     def __call__(self, rig: Rig) -> None:

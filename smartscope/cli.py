@@ -36,6 +36,7 @@ Overrides = Annotated[
 ]
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of this run; it must not exist.")]
 Endpoint = Annotated[str, typer.Argument(help="Control endpoint of a running smartscope.")]
+FrameCount = Annotated[int, typer.Option(help="Frames to measure.", min=2)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CONTROL = "tcp://127.0.0.1:5603"
 
@@ -116,8 +117,8 @@ def replay(
 @app.command()
 def process(
     task: Annotated[str, typer.Argument(help="denoise, detect or track.")],
-    source: Annotated[Path, typer.Argument(metavar="INPUT")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="TIFF movie; for track also a CSV of detections.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="TIFF (denoise) or CSV (detect, track).")],
     camera: Annotated[Path | None, typer.Option(help="camera.json; without it the noise is estimated.")] = None,
     optics: Annotated[Path | None, typer.Option(help="optics.json.")] = None,
     option: Annotated[
@@ -166,7 +167,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @bench_app.command("loop")
-def bench_loop(as_json: AsJson = False, frames: int = 1000) -> None:
+def bench_loop(as_json: AsJson = False, frames: FrameCount = 1000) -> None:
     """Frame in hand → command dispatched, simulated camera and DemoCamera."""
     from smartscope.benchmarks import loop_figures
 
@@ -174,7 +175,7 @@ def bench_loop(as_json: AsJson = False, frames: int = 1000) -> None:
 
 
 @bench_app.command("pipeline")
-def bench_pipeline(as_json: AsJson = False, frames: int = 2000) -> None:
+def bench_pipeline(as_json: AsJson = False, frames: FrameCount = 2000) -> None:
     """The demo's whole pipeline at about 100 frames/s, recorder on."""
     from smartscope.benchmarks import pipeline_figures
 
@@ -182,7 +183,10 @@ def bench_pipeline(as_json: AsJson = False, frames: int = 2000) -> None:
 
 
 @bench_app.command("record")
-def bench_record(as_json: AsJson = False, folder: Path = Path()) -> None:
+def bench_record(
+    as_json: AsJson = False,
+    folder: Annotated[Path, typer.Option(help="Folder on the disk to measure.")] = Path(),
+) -> None:
     """Recording speed against the raw disk."""
     from smartscope.benchmarks import record_figures
 
@@ -225,10 +229,10 @@ def keys_new(folder: Annotated[Path, typer.Argument(help="Folder for the keys; m
 @calibrate_app.command("stage")
 def calibrate_stage(
     config: Config,
-    step_um: Annotated[float, typer.Option(help="Length of one guided step.")] = 2.0,
+    step_um: Annotated[float, typer.Option(help="Length of a step, um; a tenth of the field or so.")] = 2.0,
     overrides: Overrides = None,
 ) -> None:
-    """Measure how stage and camera lie to each other, by a guided step."""
+    """Measure how stage and camera lie to each other, by guided steps; prints the line for the YAML."""
     from smartscope.app import calibrate_stage as measure
     from smartscope.loading import load
 
@@ -247,7 +251,7 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
     """A microscope that runs itself."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -75,8 +74,9 @@ class LightConfig(Section):
     """Property that switches; empty: a shutter device, or none."""
     switch_on: str = "1"
     switch_off: str = "0"
+    """Values of that property."""
     cfg_lines: tuple[str, ...] = ()
-    """Who opens the device: the supervisor process (a lease), or the controller (shared hub, hardware gating)."""
+    """Lines that the supervisor loads to open the light; empty: those of the .cfg that reach its devices."""
     gated_by_camera: bool = False
     """The camera's exposure-out line gates the light, so it is on during exposures only."""
     transmission: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -284,8 +284,3 @@ class ExperimentConfig(Section):
     policies: tuple[PolicyConfig, ...] = ()
     recorder: RecorderConfig = RecorderConfig()
     bus: BusConfig = BusConfig()
-
-    @property
-    def base(self) -> Path:
-        """Folder that relative paths of the configuration refer to: the working directory."""
-        return Path.cwd()

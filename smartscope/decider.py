@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smartscope.command import Command, Request, RunPlan
-from smartscope.config import LimitsConfig
 from smartscope.errors import Refused, StageFailed
 from smartscope.moment import Moment
 from smartscope.ports import Choice, Context, Instrument, Policy
@@ -47,12 +46,11 @@ class Decider:
         gate: SafetyGate,
         plan_gate: PlanGate,
         instrument: Instrument,
-        limits: LimitsConfig,
         sensor_shape: tuple[int, int],
         stage_affine: tuple[tuple[float, float], tuple[float, float]] | None,
     ) -> None:
         self.policies = tuple(sorted(policies, key=lambda ranked: -ranked.priority))
-        self._gate, self._plan_gate, self._instrument, self._limits = gate, plan_gate, instrument, limits
+        self._gate, self._plan_gate, self._instrument = gate, plan_gate, instrument
         self._sensor_shape, self._stage_affine = sensor_shape, stage_affine
         self._states: dict[str, Any] = {}
         self._silenced: set[str] = set()
@@ -150,7 +148,7 @@ class Decider:
             granted=granted,
             delay=moment.delay,
             dose=moment.dose,
-            limits=self._limits,
+            limits=self._gate.limits,
             instrument=self._instrument,
             sensor_shape=self._sensor_shape,
             stage_affine=self._stage_affine,

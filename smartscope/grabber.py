@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smartscope.errors import DeviceTimeout
-from smartscope.frame import Frame
+from smartscope.frame import Certainty, Frame
 from smartscope.mailbox import NewestWins
 from smartscope.ports import Clock, Microscope
 
@@ -30,8 +30,16 @@ class GrabberStatistics:
     epochs: int
 
 
+def no_doubt(t_start_ns: int, t_end_ns: int) -> bool:
+    """Nobody but us switches the lights, so what we know of them is true."""
+    return False
+
+
 class Grabber:
-    """One step takes one frame; the live run steps in a thread of its own, the virtual run at each due frame."""
+    """One step takes one frame; the live run steps in a thread of its own, the virtual run at each due frame.
+
+    ``in_doubt`` says of an exposure whether the lights may have gone dark meanwhile without our doing (a lapsed lease).
+    """
 
     def __init__(
         self,
@@ -43,10 +51,11 @@ class Grabber:
         history: int = 0,
         frame_timeout_s: float = 2.0,
         frames: int | None = None,
+        in_doubt: Callable[[int, int], bool] = no_doubt,
     ) -> None:
         self._microscope, self._clock, self._sinks, self._mailbox = microscope, clock, tuple(sinks), mailbox
         self._past: deque[Frame] = deque(maxlen=history + 1)
-        self._frames = frames
+        self._frames, self._in_doubt = frames, in_doubt
         self._timeout_ns = round(frame_timeout_s * 1e9)
         self._loans: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._epoch, self._next_number, self._received, self._lost = -1, 0, 0, 0
@@ -91,6 +100,8 @@ class Grabber:
         lost = max(0, frame.number - self._next_number)
         self._next_number = frame.number + 1
         frame = replace(frame, index=self._received, lost_before=lost)
+        if self._in_doubt(frame.t_start_ns, frame.t_end_ns):
+            frame = _with_doubtful_light(frame)
         self._received += 1
         self._lost += lost
         self._last_frame_ns = self._clock.now_ns()
@@ -147,3 +158,9 @@ class Grabber:
     def statistics(self) -> GrabberStatistics:
         """Counts so far."""
         return GrabberStatistics(self._received, self._lost, self._epoch + 1)
+
+
+def _with_doubtful_light(frame: Frame) -> Frame:
+    """The frame, saying of no light that it is sure."""
+    doubtful = {f"light:{name}": Certainty.MIXED for name in frame.settings.lights_mw}
+    return replace(frame, certainty={**frame.certainty, **doubtful})

@@ -212,6 +212,7 @@ class Context:
     delay: Delay
     dose: DoseState
     limits: LimitsConfig
+    """In force now: arming and what an operator tightened included."""
     instrument: Instrument
     sensor_shape: tuple[int, int]
     stage_affine: tuple[tuple[float, float], tuple[float, float]] | None

@@ -114,7 +114,6 @@ class _OnceMore:
             self._gate,
             PlanGate(self._gate, microscope.lights),
             instrument,
-            config.limits,
             capabilities.sensor_shape,
             capabilities.stage_affine,
         )
@@ -225,10 +224,15 @@ def _ruled(ruling: Ruling, frame: Frame) -> Answer:
     return Answer(frame.index, ruling.policy, ruling.request.command, verdict.would_grant, verdict.clipped_by)
 
 
+def _place(answer: Answer) -> tuple[int, str, str]:
+    """Where an answer belongs: a run writes a command that takes its time down when it is done, after later ones."""
+    return answer.frame, answer.policy, answer.asked.setting
+
+
 def _compare(recorded: Sequence[Answer], made: Sequence[Answer]) -> tuple[int, str]:
     """How many differ, and the first difference in words."""
     differing, first = abs(len(recorded) - len(made)), ""
-    for then, now in zip(recorded, made, strict=False):
+    for then, now in zip(sorted(recorded, key=_place), sorted(made, key=_place), strict=False):
         if then != now:
             differing += 1
             first = first or f"frame {then.frame}, {then.policy}: recorded {then.asked}, now {now.asked}"

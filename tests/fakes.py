@@ -244,7 +244,6 @@ class VirtualRig:
             self.gate,
             PlanGate(self.gate, microscope.lights),
             Instrument(microscope.camera, microscope.optics),
-            self.config.limits,
             capabilities.sensor_shape,
             capabilities.stage_affine,
         )

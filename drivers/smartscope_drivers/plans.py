@@ -26,6 +26,7 @@ from smartscope.config import LightConfig
 from smartscope.errors import DeviceError, DeviceTimeout
 from smartscope.frame import Roi, Settings
 from smartscope.ports import Clock
+from smartscope.safety.plan_gate import settings_after
 from smartscope_drivers.core_camera import CoreCamera, Image
 from smartscope_drivers.core_tools import device_errors, wait_until_idle
 
@@ -102,7 +103,7 @@ class PlanEngine(MDAEngine):
                         where="plan",
                         remedy="check the trigger lines of the sequence",
                     )
-                yield replace(image, number=first_number + image.number), _settings_of(step, settings)
+                yield replace(image, number=first_number + image.number), settings_after(step, settings)
         finally:
             self._camera.stop()
             self._camera.count_from(first_number + len(event.events))
@@ -224,14 +225,3 @@ class Plan:
             back.extend(SetLight(light, before.lights_mw[light]) for light in changed)
         for command in back:
             self._apply(command)
-
-
-def _settings_of(step: useq.MDAEvent, around: Settings) -> Settings:
-    """Settings of one step of a hardware sequence."""
-    return replace(
-        around,
-        exposure_ms=around.exposure_ms if step.exposure is None else step.exposure,
-        x_um=around.x_um if step.x_pos is None else step.x_pos,
-        y_um=around.y_um if step.y_pos is None else step.y_pos,
-        z_um=around.z_um if step.z_pos is None else step.z_pos,
-    )

@@ -118,7 +118,8 @@ def decision_line(decision: Mapping[str, Any]) -> str:
 
 def _command(command: Any) -> str | None:
     if isinstance(command, Mapping):
-        return " ".join(f"{key}={value}" for key, value in command.items())
+        parts = ((key, f"{value:.4g}" if isinstance(value, float) else value) for key, value in command.items())
+        return " ".join(f"{key} {value}" for key, value in parts if key != "type")
     return None if command is None else str(command)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import useq
 
 from smartscope.command import (
-    Applied,
     Command,
     MoveFocus,
     MoveStage,
@@ -134,28 +133,6 @@ def command_from_row(row: Mapping[str, Any]) -> Command:
             values[name] = float(value)
     command: Command = kind(**values)
     return command
-
-
-def applied_to_row(applied: Applied) -> Row:
-    """What a device made of a command."""
-    return {
-        "asked": command_to_row(applied.asked),
-        "made_true": command_to_row(applied.made_true),
-        "t_called_ns": applied.t_called_ns,
-        "t_effect_ns": applied.t_effect_ns,
-        "certainty": applied.certainty,
-    }
-
-
-def applied_from_row(row: Mapping[str, Any]) -> Applied:
-    """The same again."""
-    return Applied(
-        asked=command_from_row(row["asked"]),
-        made_true=command_from_row(row["made_true"]),
-        t_called_ns=row["t_called_ns"],
-        t_effect_ns=row["t_effect_ns"],
-        certainty=Certainty(row["certainty"]),
-    )
 
 
 def decision_to_row(decision: Decision) -> Row:

@@ -52,6 +52,11 @@ class SafetyGate:
         return self._walls.limits
 
     @property
+    def unarmed_limits(self) -> LimitsConfig:
+        """The limits before ``--arm clamped`` reduced them: what ``tighten`` takes and compares with."""
+        return self._limits
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the microscope can do."""
         return self._walls.capabilities

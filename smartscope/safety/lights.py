@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from smartscope.config import LimitsConfig, SafetyConfig
 from smartscope.errors import DeviceError, Refused
-from smartscope.plugins import build
 from smartscope.ports import Lights, LightsSetup
 from smartscope.safety.lease import LeasedLights
 from smartscope.safety.messages import Darkened
@@ -151,8 +150,6 @@ class GuardedLights:
         self._darks += 1
         self._lit = {}
         if self.leased is None:
-            if self._direct is not None:
-                self._direct.dark()
             return
         if self._direct is not None:
             self._start_darkening(self._direct, self.leased)
@@ -185,14 +182,13 @@ def open_lights(
     limits: LimitsConfig,
     *,
     on_fault: Callable[[str], None],
-    supervised: bool = True,
     driver_opens_its_own: bool = False,
 ) -> GuardedLights:
     """Open each light where its owner wants it, dark.
 
     ``on_fault`` is called, on another thread, when the supervisor died or the lights do not obey: end the run.
-    ``supervised=False`` (virtual time) opens all of them in this process. With ``driver_opens_its_own`` the lights
-    that the controller owns are left to the driver (``GuardedLights.adopt``); the supervisor stands by all the same.
+    With ``driver_opens_its_own`` the lights that the controller owns are left to the driver (``GuardedLights.adopt``);
+    the supervisor stands by all the same.
 
     Raises:
         PluginError: no such ``smartscope.lights`` plug-in.
@@ -201,9 +197,6 @@ def open_lights(
     darkened: deque[Darkened] = deque()
     if not setup.lights:
         return GuardedLights(None, frozenset(), None, darkened)
-    if not supervised:
-        plug_in = setup.microscope.driver
-        return GuardedLights(None, frozenset(), lambda: build("lights", plug_in, {}, setup), darkened)
     leased = LeasedLights(
         setup, safety, limits, controller_pid=os.getpid(), on_darkened=darkened.append, on_fault=on_fault
     )

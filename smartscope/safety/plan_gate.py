@@ -44,7 +44,7 @@ class PlanGate:
         for number, event in enumerate(plan):
             for what, allowed, remedy in self._faults(event, now):
                 raise Refused(what, where=f"plan event {number}", allowed=allowed, remedy=remedy)
-            now = _after(event, now)
+            now = settings_after(event, now)
         self._check_dose(plan, settings, t_ns)
         return plan
 
@@ -67,7 +67,7 @@ class PlanGate:
                 yield f"exposure of {event.exposure:g} ms", f"{low:g} to {high:g} ms ({key})", "change the plan"
 
     def _place_faults(self, event: useq.MDAEvent, now: Settings) -> Iterator[tuple[str, str, str]]:
-        limits, after = self._gate.limits, _after(event, now)
+        limits, after = self._gate.limits, settings_after(event, now)
         walls = (("x", event.x_pos, now.x_um, limits.x_um), ("y", event.y_pos, now.y_um, limits.y_um))
         for axis, value_um, now_um, wall in (*walls, ("z", event.z_pos, now.z_um, limits.z_um)):
             if value_um is not None and not may_stand(value_um, now_um, wall):
@@ -131,7 +131,7 @@ class PlanGate:
             ledger.set_light(light, power_mw, t_ns)
         now, start_ns, overhead_ms = settings, t_ns, self._gate.capabilities.frame_period_overhead_ms
         for number, event in enumerate(plan):
-            now = _after(event, now)
+            now = settings_after(event, now)
             ledger.set_exposure_duty(0.0, t_ns)
             ledger.move(now.x_um, now.y_um, t_ns)
             t_ns = max(t_ns, start_ns + round((event.min_start_time or 0.0) * 1e9))
@@ -149,8 +149,8 @@ class PlanGate:
             t_ns += round(overhead_ms * 1e6)
 
 
-def _after(event: useq.MDAEvent, now: Settings) -> Settings:
-    """The settings that hold after an event."""
+def settings_after(event: useq.MDAEvent, now: Settings) -> Settings:
+    """The settings that hold from this event of a plan on."""
     return replace(
         now,
         exposure_ms=now.exposure_ms if event.exposure is None else event.exposure,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ class Watchdog:
         self._lapse: Lapse | None = None
         self._recovered_ns = 0
         self._recent: list[int] = []
+        self._lease_ns = round(safety.lease_ms * 1e6)
+        self._renewed_ns = 0
+        """When the lease was last renewed; 0 before the first time."""
+        self._doubts: deque[tuple[int, int]] = deque(maxlen=64)
+        """Times (from, until) at which the lights may have been dark without anybody here knowing."""
         self._tripped = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -96,17 +102,34 @@ class Watchdog:
         """One look; ``start`` makes a thread that looks every TICK_S."""
         late = self._late(now_ns)
         if (darkened := self._lights.darkened()) and darkened.t_ns > self._recovered_ns:
-            self._begin(Lapse(darkened.t_ns, darkened.why))
+            self._begin(Lapse(min(darkened.t_ns, self._renewed_ns + self._lease_ns), darkened.why))
         if late and self._lights.lit:
+            self._doubts.append((now_ns, now_ns + round(STUCK_S * 1e9)))  # until the frames since are stamped as dark
             self._lights.dark()
             self._begin(
                 Lapse(now_ns, ", ".join(f"{name} silent for {ms:.0f} ms too long" for name, ms in late.items()))
             )
+            self._doubts[-1] = (now_ns, time.perf_counter_ns())
         elif not late and not self._tripped:
-            self._lights.renew()
+            self._renew(now_ns)
         lapse = self._lapse  # once, for the loop may end it meanwhile
         if lapse and now_ns - lapse.began_ns > STUCK_S * 1e9:
             self.trip(f"dark for more than {STUCK_S:g} s: {lapse.why}")
+
+    def in_doubt(self, t_start_ns: int, t_end_ns: int) -> bool:
+        """Whether the lights may have gone dark by themselves during an exposure; from any thread."""
+        if self._lights.leased is None or not self._renewed_ns:
+            return False
+        if t_end_ns > self._renewed_ns + self._lease_ns:
+            return True
+        return any(since < t_end_ns and t_start_ns < until for since, until in self._doubts.copy())
+
+    def _renew(self, now_ns: int) -> None:
+        lapsed_ns = self._renewed_ns + self._lease_ns
+        if self._renewed_ns and now_ns > lapsed_ns:
+            self._doubts.append((lapsed_ns, time.perf_counter_ns()))
+        self._lights.renew()
+        self._renewed_ns = now_ns
 
     def _begin(self, lapse: Lapse) -> None:
         if self._lapse is not None:

@@ -50,11 +50,6 @@ class Beads:
         self._step = 0
         self._t_s = 0.0
 
-    @property
-    def t_s(self) -> float:
-        """Time it has been advanced to."""
-        return self._t_s
-
     def advance(self, t_s: float) -> None:
         """Move on to ``t_s``, in fixed steps of ``STEP_S`` with straight lines between them.
 

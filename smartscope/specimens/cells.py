@@ -67,11 +67,6 @@ class Cells:
         self._grains: dict[int, cell_texture.Texture] = {}
         self._looks: dict[int, _Look] = {}
 
-    @property
-    def t_s(self) -> float:
-        """Time it has been advanced to."""
-        return self._t_s
-
     def _remember(self) -> None:
         state = self._state
         self._before = state.xy_um.copy(), state.vesicle_um.copy(), state.vesicle_z_um.copy()

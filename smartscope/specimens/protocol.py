@@ -97,10 +97,6 @@ class GroundTruth:
 class Specimen(Protocol):
     """Something alive or not, driven by its seed, by time and by light."""
 
-    @property
-    def t_s(self) -> float:
-        """Time it has been advanced to."""
-
     def advance(self, t_s: float) -> None:
         """Move on to ``t_s``; what happens depends on the seed and the fixed grid alone, not on the calls.
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from smartscope.config import LightConfig, LightLimits, LimitsConfig, MicroscopeConfig, SafetyConfig
-from smartscope.errors import DeviceError, DeviceTimeout, PluginError, Refused
+from smartscope.errors import DeviceError, DeviceTimeout, Refused
 from smartscope.ports import Lights, LightsSetup
 from smartscope.safety import lease, lights, link
 from smartscope.safety.hand_over import perform_hand_over
@@ -317,24 +317,6 @@ def test_no_lights_need_no_process(bench: Bench) -> None:
     assert perform_hand_over(opened).lapse_off_ms is None
     opened.dark()
     assert opened.read_back() == {}
-
-
-def test_in_virtual_time_all_lights_are_opened_here(bench: Bench) -> None:
-    opened = bench.open("supervisor", "controller", supervised=False)
-    assert opened.leased is None
-    assert [opened.set_power(light, 2.0) for light in ("l0", "l1")] == [2.0, 2.0]
-    opened.renew()
-    opened.dark()
-    opened.release()
-    assert bench.powers() == [0, 0]
-    with pytest.raises(PluginError):
-        open_lights(
-            bench.setup("supervisor", driver="nowhere"),
-            SafetyConfig(),
-            LimitsConfig(),
-            on_fault=bench.faults.append,
-            supervised=False,
-        )
 
 
 # ---------------------------------------------------------------- lights of the controller

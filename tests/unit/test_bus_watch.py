@@ -73,7 +73,7 @@ def test_the_frame_grows_old_and_silence_is_told(monkeypatch: pytest.MonkeyPatch
         ),
         (
             {"frame": 4, "policy": "p", "asked": {"x_um": 1}, "granted": {"x_um": 0}, "shadow": True, "why": "w"},
-            "4 p: x_um=1, granted x_um=0 (shadow): w",
+            "4 p: x_um 1, granted x_um 0 (shadow): w",
         ),
         ({"policy": "p", "asked": "a", "granted": None, "shadow": True}, "-1 p: a, not carried out (shadow): "),
     ],

@@ -6,7 +6,7 @@ from fakes import SHAPE, FakeMicroscope, small_roi
 from smartscope.clock import VirtualClock
 from smartscope.command import SetRoi
 from smartscope.errors import CameraStopped, DeviceTimeout
-from smartscope.frame import Frame
+from smartscope.frame import Certainty, Frame
 from smartscope.grabber import Grabber, Window
 from smartscope.mailbox import NewestWins
 
@@ -120,3 +120,11 @@ def test_a_driver_that_restarts_by_itself_opens_an_epoch() -> None:
     rig.take(1)
     assert rig.seen[-1].lost_before == 0
     assert rig.seen[-1].pixels.shape == SHAPE
+
+
+def test_a_frame_during_which_the_lease_may_have_lapsed_is_sure_of_no_light() -> None:
+    rig = Rig()
+    rig.grabber._in_doubt = lambda t_start_ns, t_end_ns: t_end_ns > 7_000_000
+    rig.take(2)
+    assert [frame.mixed for frame in rig.seen] == [False, True]
+    assert rig.seen[1].certainty["light:laser"] is Certainty.MIXED

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from smartscope import command as commands
-from smartscope.command import Applied, Command
+from smartscope.command import Command
 from smartscope.decision import Decision
 from smartscope.errors import InputError
 from smartscope.frame import Certainty, Frame, Roi, Settings
@@ -126,11 +126,6 @@ def test_command(value: Command) -> None:
     row = through_json(rows.command_to_row(value))
     assert row["type"] == type(value).__name__
     assert rows.command_from_row(row) == value
-
-
-@given(st.builds(Applied, any_command, any_command, times, times, st.sampled_from(Certainty)))
-def test_applied(value: Applied) -> None:
-    assert rows.applied_from_row(through_json(rows.applied_to_row(value))) == value
 
 
 @given(decisions)

@@ -18,7 +18,6 @@ from numba import njit
 from smartscope_models.calibration import Floats
 
 BLOCK = 8
-STEP = 2
 _C = [math.cos(k * math.pi / 16) / 2 for k in range(8)]
 C1, C2, C3, C5, C6, C7 = (np.float32(_C[k]) for k in (1, 2, 3, 5, 6, 7))
 C4 = np.float32(_C[4])

@@ -1,0 +1,132 @@
+"""One run put together: what it says of itself, what clients may ask of it, and the stage calibration."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from system_helpers import LIGHT, experiment
+
+from smartscope.app import Rig, _handlers, calibrate_stage, run_experiment, status
+from smartscope.assembly import RunOutcome
+from smartscope.bus.control import ControlHandlers
+from smartscope.config import ExperimentConfig
+from smartscope.errors import ConfigurationError, Interrupted, Refused
+
+UNSEEN: dict[str, Any] = {"clock": "virtual", "recorder__enabled": False}
+
+
+def configured(**changes: Any) -> ExperimentConfig:
+    return ExperimentConfig.model_validate(experiment(**{**UNSEEN, **changes}))
+
+
+def run(on_rig: Callable[[Rig], None] = lambda rig: None, **changes: Any) -> tuple[RunOutcome, Rig]:
+    """A virtual run that is neither recorded nor published, and its objects."""
+    rigs: list[Rig] = []
+    return run_experiment(configured(**changes), on_rig=lambda rig: (rigs.append(rig), on_rig(rig))[1]), rigs[0]
+
+
+def test_a_run_that_is_not_recorded_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome, _ = run(dose__budget_j_per_cm2=1e6)
+    assert (outcome.state, outcome.folder) == ("done", None)
+    assert outcome.line.startswith("done: 30 frames, 0 lost, signal-to-noise ")
+    assert outcome.line.endswith(" of 1000000 J/cm2; nothing was recorded")
+    assert outcome.summary["frame"] == 29
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_status_tells_the_run() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def listen(rig: Rig) -> None:
+        rig.loop.report = lambda: seen.append(status(rig))
+
+    _, rig = run(listen, frames=None, duration_s=0.4)
+    assert len(seen) == 4
+    assert [figures["state"] for figures in seen] == ["running"] * 4
+    assert seen[0]["elapsed_s"] < seen[-1]["elapsed_s"] <= 0.4
+    assert seen[-1]["lights_mw"] == {LIGHT: 2.0}
+    assert seen[-1]["exposure_ms"] == 5
+    assert seen[-1]["dose_j_per_cm2"] > 0
+    assert seen[-1]["budget_j_per_cm2"] is None
+    assert seen[-1]["recorder_fullness"] == 0.0
+    last = status(rig)
+    assert (last["state"], last["lights_mw"]) == ("ended", {LIGHT: 0.0})
+
+
+def asked(ask: Callable[[ControlHandlers], object], **changes: Any) -> tuple[RunOutcome, Rig]:
+    """A run of which a client asks something before its first frame."""
+    return run(lambda rig: ask(_handlers(rig)), **changes)
+
+
+def test_a_client_tightens_limits() -> None:
+    answers: list[Any] = []
+    wish = {"exposure_ms": {"low": 1, "high": 20}}
+    _, rig = asked(lambda client: answers.append(client.set_limits(wish)))
+    assert rig.gate.limits.exposure_ms.high == 20
+    assert answers == [rig.gate.limits.model_dump(mode="json")]
+
+
+def test_tightening_in_a_clamped_run_clamps_once() -> None:
+    _, rig = asked(lambda client: client.set_limits({"max_focus_step_um": 4}), arm="clamped")
+    assert rig.gate.limits.max_focus_step_um == 1
+    assert rig.gate.limits.lights[LIGHT].max_power_mw == 5
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "words"),
+    [
+        ({"exposure_ms": {"low": 9, "high": 1}}, ConfigurationError, "low 9.0 is above high 1.0"),
+        ({"exposure": 5}, ConfigurationError, "no such key"),
+        ({"exposure_ms": {"low": 1, "high": 60}}, Refused, "loosened: exposure_ms"),
+        ({"lights": {LIGHT: {"max_power_mw": 21}}}, Refused, f"loosened: lights.{LIGHT}.max_power_mw"),
+    ],
+)
+def test_limits_that_make_no_sense_or_are_looser_are_answered_with_no(
+    wish: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    def ask(client: ControlHandlers) -> None:
+        with pytest.raises(error, match=words):
+            client.set_limits(wish)
+
+    _, rig = asked(ask, frames=2)
+    assert rig.gate.limits == rig.config.limits
+
+
+def test_laser_off_darkens_and_the_run_goes_on() -> None:
+    lit, dark = run()[1], asked(lambda client: client.laser_off())
+    assert dark[0].state == "done"
+    assert dark[1].loop.dose.spent_j_per_cm2 < lit.loop.dose.spent_j_per_cm2 / 50
+
+
+def test_a_client_ends_the_run() -> None:
+    outcome, rig = asked(lambda client: client.stop())
+    assert outcome.state == "stopped"
+    assert rig.loop.stop_asked == "stop by a client"
+
+
+def test_a_signal_ends_the_run_with_an_error_of_its_own() -> None:
+    with pytest.raises(Interrupted, match="stopped by SIGINT: stopped: "):
+        run(lambda rig: signal.raise_signal(signal.SIGINT))
+
+
+# ---------------------------------------------------------------- calibrate stage
+
+BRIGHT: dict[str, Any] = {"microscope__sensor": [128, 128], "start": {"exposure_ms": 20, "lights_mw": {LIGHT: 20}}}
+
+
+def test_the_stage_is_calibrated_through_the_gate() -> None:
+    turned = {"specimen": "beads", "camera_rotation_deg": 90.0}
+    found = calibrate_stage(configured(**BRIGHT, microscope__options=turned), step_um=2.0)
+    np.testing.assert_allclose(np.abs(found.affine_um_per_px), [[0, 0.1], [0.1, 0]], atol=0.001)
+    assert found.residual_px < 0.1
+
+
+def test_a_step_beyond_the_limits_is_refused() -> None:
+    with pytest.raises(Refused, match="max_stage_step_um"):
+        calibrate_stage(configured(**BRIGHT, limits__max_stage_step_um=1), step_um=2.0)
