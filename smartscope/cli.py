@@ -37,6 +37,10 @@ Overrides = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of this run; it must not exist.")]
 Endpoint = Annotated[str, typer.Argument(help="Control endpoint of a running smartscope.")]
 FrameCount = Annotated[int, typer.Option(help="Frames to measure.", min=2)]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Key file, operator.json or read_only.json, if it wants one."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CONTROL = "tcp://127.0.0.1:5603"
 
@@ -142,19 +146,19 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
 
 
 @app.command()
-def watch(endpoint: Endpoint = CONTROL) -> None:
+def watch(endpoint: Endpoint = CONTROL, key: KeyFile = None) -> None:
     """Watch a running smartscope in the terminal."""
     from smartscope.bus.watch import watch as watch_endpoint
 
-    watch_endpoint(endpoint)
+    watch_endpoint(endpoint, key_file=key)
 
 
 @app.command("laser-off")
-def laser_off(endpoint: Endpoint = CONTROL) -> None:
+def laser_off(endpoint: Endpoint = CONTROL, key: KeyFile = None) -> None:
     """Switch all light off now. Software only: this is no interlock."""
     from smartscope.bus.watch import laser_off as switch_off
 
-    raise typer.Exit(switch_off(endpoint))
+    raise typer.Exit(switch_off(endpoint, key_file=key))
 
 
 @app.command()
@@ -223,7 +227,7 @@ def keys_new(folder: Annotated[Path, typer.Argument(help="Folder for the keys; m
     from smartscope.bus.keys import new
 
     new(folder)
-    typer.echo(f"keys made in {folder}: give operator.key or reader.key to the people who may connect")
+    typer.echo(f"keys made in {folder}: give operator.json or read_only.json to the people who may connect")
 
 
 @calibrate_app.command("stage")
@@ -251,7 +255,11 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """A microscope that runs itself."""
 
 

@@ -11,8 +11,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from smartscope.command import Applied, Command, MoveFocus, MoveStage, Request, SetExposure, SetLight, SetRoi
 from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider, Ruling
@@ -98,7 +96,7 @@ class Loop:
     # ---------------------------------------------------------------- from other threads
 
     def ask(self, wish: str, **details: Any) -> None:
-        """Leave a wish (``pause``, ``resume``, ``stop``, ``laser_off``, ``relight``); served at the next tick."""
+        """Leave a wish for the next tick: pause, resume, stop, laser_off, relight or set_limits."""
         self._wishes.put((wish, details))
 
     def fail(self, error: BaseException) -> None:
@@ -176,17 +174,18 @@ class Loop:
         self.latest = result
         moment = self._moment()
         rulings: list[Ruling] = []
+        decides = self.state == "running"
         if result.frame.mixed:
             self.skipped_mixed += 1
-        elif self.state == "running":
+        elif decides:
             rulings = self._decide(result, moment)
-        context = {"step": next(self._steps), **moment.to_row()} if self.state == "running" else None
-        self._diary.result(result, context)
+        step = next(self._steps)
         waiting = deque(rulings)
         try:
             while waiting:
                 self._execute(waiting.popleft(), moment, result, self._send)
-        finally:  # decided is decided, also where the hardware failed at an earlier one
+        finally:  # what was decided is written, also where the hardware failed; writing comes after acting
+            self._diary.result(result, {"step": step, **moment.to_row()} if decides else None)
             for ruling in waiting:
                 self._write(ruling, moment, result, None)
 
@@ -429,18 +428,18 @@ class Loop:
 
     def delay(self) -> Delay:
         """Exposure mid-point → effect, over the last 200 carried-out decisions."""
-        if not self._delays_ms:
-            return Delay()
-        low, median, high = np.percentile(np.fromiter(self._delays_ms, float), (16, 50, 84))
-        return Delay(float(median), float(high - low) / 2)
+        low, median, high = self._delay_quantiles(0.16, 0.5, 0.84)
+        return Delay(median, (high - low) / 2)
 
     def latency_ms(self) -> tuple[float, float]:
         """(p50, p95) from exposure mid-point to effect, over the last 200 carried-out decisions; 0 before the first."""
-        delays = list(self._delays_ms)
-        if not delays:
-            return 0.0, 0.0
-        p50, p95 = np.percentile(delays, (50, 95))
-        return float(p50), float(p95)
+        p50, p95 = self._delay_quantiles(0.5, 0.95)
+        return p50, p95
+
+    def _delay_quantiles(self, *fractions: float) -> list[float]:
+        """Nearest ranks; sorting 200 numbers is ten times quicker than asking numpy, and this runs for each result."""
+        ordered = sorted(self._delays_ms)
+        return [ordered[round(fraction * (len(ordered) - 1))] if ordered else 0.0 for fraction in fractions]
 
     def _moment(self) -> Moment:
         t_ns = self._clock.now_ns()

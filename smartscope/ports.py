@@ -1,8 +1,9 @@
 """The Protocols between the controller and everything that can be plugged into it; each has a contract suite.
 
-How plug-ins are built: an entry point (or dotted path) names a class. Microscopes, lights and models are called as
-``Class(setup, **options)``, policies as ``Class(**options)``; options are the YAML's, validated against the annotated
-keyword arguments of ``__init__`` (see ``plugins.py``), so a class needs no schema of its own.
+How plug-ins are built: an entry point (or dotted path) names a class. Microscopes and models are called as
+``Class(setup, **options)``, where a model's setup is the ``Instrument``; lights as ``Class(setup)``, policies as
+``Class(**options)``, tasks as ``Class()``. Options are the YAML's, validated against the annotated arguments of
+``__init__`` other than ``setup`` (see ``plugins.py``), so a class needs no schema of its own.
 """
 
 from __future__ import annotations
@@ -219,15 +220,14 @@ class Context:
     state: Any
     """What the policy returned as its state last time; None at first."""
 
-    def stage_position_of(self, x_px: float, y_px: float, frame: Frame | None = None) -> tuple[float, float] | None:
-        """Stage place (um) that would bring the point at ROI pixel (x, y) of ``frame`` to the sensor's centre."""
+    def stage_position_of(self, x_px: float, y_px: float) -> tuple[float, float] | None:
+        """Stage place (um) that would bring the point at ROI pixel (x, y) to the sensor's centre; None if unmeasured."""
         if self.stage_affine is None:
             return None
-        frame = frame or self.result.frame
-        roi, (h, w) = frame.settings.roi, self.sensor_shape
-        dx, dy = roi.x + x_px - (w - 1) / 2, roi.y + y_px - (h - 1) / 2
+        settings, (h, w) = self.result.frame.settings, self.sensor_shape
+        dx, dy = settings.roi.x + x_px - (w - 1) / 2, settings.roi.y + y_px - (h - 1) / 2
         (a, b), (c, d) = self.stage_affine
-        return frame.settings.x_um + a * dx + b * dy, frame.settings.y_um + c * dx + d * dy
+        return settings.x_um + a * dx + b * dy, settings.y_um + c * dx + d * dy
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from smartscope.command import MoveStage, Request, SetExposure, SetLight
-from smartscope.frame import Frame
+import useq
+
+from smartscope.command import MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
+from smartscope.frame import Frame, Roi
 from smartscope.ports import Choice, Context, Instrument
 from smartscope.result import Result
 
@@ -108,6 +110,17 @@ class MovingPolicy:
     def decide(self, context: Context) -> Choice:
         x_um = 0.0 if context.settings.x_um else 5.0
         return Choice([Request(MoveStage(x_um, 0.0), "restless")])
+
+
+class CameraPolicy:
+    """Behaves: first a smaller region, then a planned stack of three planes, then looks on."""
+
+    def decide(self, context: Context) -> Choice:
+        step = context.state or 0
+        roi, z_um = Roi(8, 8, 32, 32), context.settings.z_um
+        stack = tuple(useq.MDAEvent(exposure=3.0, z_pos=z_um + k) for k in range(3))
+        wishes = {5: SetRoi(roi), 15: RunPlan("stack", stack)}
+        return Choice([Request(wishes[step], "closer")] if step in wishes else (), step + 1)
 
 
 class BlinkingPolicy:

@@ -45,7 +45,7 @@ class ControlHandlers:
     laser_off: Callable[[], Mapping[str, float]]
     """Any thread, any number of times at once; returns the power read back in mW, by light."""
     set_limits: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-    """Takes new values of keys of ``limits`` and never loosens one; returns all, before ``--arm clamped`` reduces them."""
+    """Keys of ``limits`` with tighter values in, all limits out, as they are before ``--arm clamped`` reduces them."""
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -15,7 +15,7 @@ class HandOver:
     lapse_off_ms: float | None = None
     """Last renewal → lights confirmed off by the supervisor; None: no supervisor (virtual time, or no lights)."""
     take_over_ms: float | None = None
-    """Supervisor told → the controller's own lights opened by it and confirmed off; None: it has none to take over."""
+    """Supervisor told → the controller's own lights opened by it and confirmed off; None: none that it could take."""
     read_back_mw: Mapping[str, float] = field(default_factory=dict)
     """Powers that the hardware reported afterwards."""
 

@@ -75,3 +75,13 @@ class TestReplayOnAVirtualClock(TestReplay):
 
 def test_every_registered_driver_is_judged_here() -> None:
     assert set(names("microscopes")) == {"simulated", "micromanager", "replay"}
+
+
+def test_the_suite_says_what_is_missing() -> None:
+    with pytest.raises(NotImplementedError, match="must open the microscope"):
+        MicroscopeContract().make()
+    suite = TestSimulatedOnAVirtualClock()
+    with suite.opened() as microscope:
+        microscope.start(0)
+        with pytest.raises(AssertionError, match="not within"):
+            suite.soon(microscope, lambda frame: frame.settings.exposure_ms == 123)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from system_helpers import smartscope
 
 from smartscope.bus import keys
 from smartscope.bus.client import Client, NoAnswer, Rejected
@@ -55,6 +56,17 @@ def test_an_operator_does_everything_and_watches_from_outside(folder: Path) -> N
         assert client.set_limits(low=1) == {"low": 1}
         assert next(client.subscribe("state", timeout_s=10)).header["state"] == "running"
     assert set(threading.enumerate()) == before
+
+
+def test_lasers_are_switched_off_from_the_command_line_with_the_key(folder: Path) -> None:
+    with running(folder) as endpoint:
+        assert smartscope("laser-off", endpoint, "--key", str(folder / "read_only.json")).said == (
+            "lasers off: laser reads 0 mW"
+        )
+    assert "is no client key file" in smartscope("watch", endpoint, "--key", str(folder / "none.json")).complaint
+    refused = smartscope("laser-off", endpoint, "--key", str(folder / "none.json"))
+    assert refused.code == 1
+    assert "NOT confirmed off" in refused.err
 
 
 def test_a_read_only_client_watches_and_switches_lasers_off(folder: Path) -> None:

@@ -135,6 +135,26 @@ def test_a_replay_as_recorded_decides_the_same(place: Workplace, clock: str) -> 
     assert before == {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("clock", ["live", "virtual"])
+def test_a_policy_reads_out_less_and_has_a_plan_carried_out(place: Workplace, clock: str) -> None:
+    limits = {"limits__z_um": {"low": -10, "high": 10}, "limits__min_roi_px": 16}
+    policies = [{"policy": "misbehaving:CameraPolicy"}]
+    assert place.run(clock=clock, frames=60, policies=policies, **limits).said
+    run = place.the_run
+    check_frames(run)
+    shapes = [frame.pixels.shape for frame in run.frames]
+    assert shapes == sorted(shapes, reverse=True)
+    assert set(shapes) == {(64, 64), (32, 32)}
+    planned = [frame for frame in run.frames if frame.settings.exposure_ms == 3]
+    assert np.diff([frame.settings.z_um for frame in planned]).tolist() == [1, 1]
+    assert len({frame.epoch for frame in run.frames}) == 4
+    decided = [row for row in run.decisions if row["policy"] == "misbehaving:CameraPolicy"]
+    assert [row["granted"]["type"] for row in decided] == ["SetRoi", "RunPlan"]
+    assert all(row["t_applied_ns"] > row["t_result_ns"] for row in decided)
+    again = smartscope("replay", str(run.path), "--schedule", "recorded").said
+    assert again == "2 decisions made again, 0 differ"
+
+
 def test_a_replay_with_another_configuration_says_what_would_have_been(place: Workplace) -> None:
     demo("run", "clock=virtual")
     changed = (*SMALL, "clock=virtual", "policies.0.options.target_signal_to_noise=3")

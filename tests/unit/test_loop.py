@@ -7,9 +7,10 @@ import pytest
 import useq
 from fakes import ScriptedModel, ScriptedPolicy, VirtualRig, small_roi
 
-from smartscope.command import Command, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
+from smartscope.command import Applied, Command, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
+from smartscope.config import LimitsConfig
 from smartscope.decider import RankedPolicy
-from smartscope.errors import DeviceTimeout, RecorderError, StageFailed
+from smartscope.errors import DeviceError, DeviceTimeout, RecorderError, Refused, SmartscopeError, StageFailed
 from smartscope.frame import Certainty, Frame
 from smartscope.pipeline import Stage
 from smartscope.ports import Choice, Context
@@ -240,3 +241,59 @@ def test_a_plan_beyond_the_limits_is_refused_whole() -> None:
     assert refused.granted is None
     assert "event 1" in refused.why
     assert "plan" not in rig.microscope.calls
+
+
+def test_policies_see_the_limits_in_force() -> None:
+    seen: list[float] = []
+
+    def look(context: Context) -> Choice:
+        seen.append(context.limits.lights["laser"].max_power_mw)
+        return Choice()
+
+    rig = VirtualRig([RankedPolicy("p", ScriptedPolicy(look))], arm="clamped")
+    rig.go()
+    assert seen[0] == 2.5
+    rig = VirtualRig([RankedPolicy("p", ScriptedPolicy(look))])
+    tighter = {**rig.config.limits.model_dump(), "lights": {"laser": {"max_power_mw": 4}}}
+    rig.loop.ask("set_limits", limits=LimitsConfig.model_validate(tighter))
+    rig.go()
+    assert seen[-1] == 4
+
+
+def test_a_run_can_start_on_a_part_of_the_sensor() -> None:
+    rig = VirtualRig(start={"exposure_ms": 5.0, "roi": {"x": 4, "y": 4, "width": 16, "height": 16}})
+    rig.go()
+    assert {frame.settings.roi for frame in rig.diary.frames} == {small_roi()}
+
+
+def failing(rig: VirtualRig, command: Command, error: SmartscopeError) -> VirtualRig:
+    """The rig, with a microscope that does not carry this command out."""
+    apply = rig.microscope.apply
+
+    def stubborn(asked: Command) -> Applied:
+        if asked == command:
+            raise error
+        return apply(asked)
+
+    rig.microscope.apply = stubborn  # type: ignore[method-assign]
+    return rig
+
+
+def test_what_was_decided_is_written_down_though_the_hardware_failed_before_it() -> None:
+    policies = [always(SetExposure(7.0), "first", 2), always(SetLight("laser", 3.0), "second", 1)]
+    rig = failing(VirtualRig(policies), SetExposure(7.0), DeviceError("does not answer", where="camera"))
+    with pytest.raises(DeviceError, match="does not answer"):
+        rig.go()
+    made = [decision for decision in rig.diary.decisions if decision.policy in ("first", "second")]
+    assert [(decision.policy, decision.t_applied_ns) for decision in made] == [("first", 0), ("second", 0)]
+    assert "does not answer" in made[0].why
+    assert rig.microscope.now.lights_mw == {"laser": 0.0}
+
+
+def test_lights_that_are_held_dark_say_no_and_the_run_goes_on() -> None:
+    rig = VirtualRig([always(SetLight("laser", 3.0))])
+    failing(rig, SetLight("laser", 3.0), Refused("held dark", where="laser")).go()
+    refused = [decision for decision in rig.diary.decisions if decision.policy == "p"]
+    assert len(refused) > 1
+    assert all("held dark" in decision.why and not decision.t_applied_ns for decision in refused)
+    assert rig.grabber.statistics().received == 20

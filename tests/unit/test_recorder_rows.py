@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import useq
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -40,6 +41,7 @@ frames = st.builds(
     t_received_ns=times,
     lost_before=st.integers(0, 99),
 )
+exposures, places = st.floats(0.1, 1e4), st.floats(-1e4, 1e4)
 any_command = st.one_of(
     st.builds(commands.SetExposure, numbers),
     st.builds(commands.SetLight, text, numbers),
@@ -48,6 +50,7 @@ any_command = st.one_of(
     st.builds(commands.SetRoi, rois),
     st.builds(commands.RunAutofocus),
     st.builds(commands.SetPreset, text, text),
+    st.builds(commands.RunPlan, text, st.lists(st.builds(useq.MDAEvent, exposure=exposures, z_pos=places)).map(tuple)),
 )
 decisions = st.builds(
     Decision,
