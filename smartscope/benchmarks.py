@@ -158,7 +158,7 @@ def _frames_until_effect(ears: Ears) -> dict[str, float]:
     return percentiles(counts)
 
 
-def pipeline_figures(*, frames: int = 2000, exposure_ms: float = 9.0) -> dict[str, Any]:
+def pipeline_figures(*, frames: int = 2000, exposure_ms: float = 5.5) -> dict[str, Any]:
     """The whole classical pipeline of the demo at 512 x 512 and about 100 frames/s, recorder on."""
     from smartscope.loading import load
 

@@ -39,7 +39,7 @@ Endpoint = Annotated[str, typer.Argument(help="Control endpoint of a running sma
 FrameCount = Annotated[int, typer.Option(help="Frames to measure.", min=2)]
 KeyFile = Annotated[
     Path | None,
-    typer.Option("--key", metavar="FILE", help="Key file, operator.json or read_only.json, if it wants one."),
+    typer.Option("--key", metavar="FILE", help="Your operator.json or read_only.json, where keys are wanted."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CONTROL = "tcp://127.0.0.1:5603"

@@ -221,7 +221,7 @@ class Context:
     """What the policy returned as its state last time; None at first."""
 
     def stage_position_of(self, x_px: float, y_px: float) -> tuple[float, float] | None:
-        """Stage place (um) that would bring the point at ROI pixel (x, y) to the sensor's centre; None if unmeasured."""
+        """Stage place (um) that brings the point at ROI pixel (x, y) to the sensor's centre; None if unmeasured."""
         if self.stage_affine is None:
             return None
         settings, (h, w) = self.result.frame.settings, self.sensor_shape

@@ -67,10 +67,11 @@ def write_zarr(path: Path, data: npt.NDArray[Any], version: int, axes: str) -> N
         lambda path: tifffile.imwrite(path, FRAMES),
         lambda path: tifffile.imwrite(path, FRAMES, compression="zlib"),
         lambda path: tifffile.imwrite(path, FRAMES, imagej=True),
+        lambda path: tifffile.imwrite(path, FRAMES, imagej=True, truncate=True),  # one page for all, as ImageJ writes
         lambda path: tifffile.imwrite(path, FRAMES, ome=True, metadata={"axes": "TYX"}),
         lambda path: tifffile.imwrite(path, FRAMES, ome=True, metadata={"axes": "ZYX"}),
     ],
-    ids=["pages", "compressed", "imagej", "ome time", "ome z"],
+    ids=["pages", "compressed", "imagej", "imagej in one piece", "ome time", "ome z"],
 )
 def test_tiff(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "movie.tif")

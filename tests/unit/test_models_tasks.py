@@ -86,7 +86,7 @@ def test_a_single_image_is_a_movie_of_one_frame(tmp_path: Path) -> None:
 
 def test_a_stack_in_one_piece_is_read_frame_by_frame(tmp_path: Path) -> None:
     frames = np.stack([a_scene(seed=k) for k in range(3)])
-    tifffile.imwrite(tmp_path / "imagej.tif", frames, imagej=True)
+    tifffile.imwrite(tmp_path / "imagej.tif", frames, imagej=True, truncate=True)  # one page for all, as ImageJ does
     with TiffMovie(tmp_path / "imagej.tif") as movie:
         assert np.array_equal([frame.pixels for frame in movie.frames()], frames)
 
