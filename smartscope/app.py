@@ -46,7 +46,7 @@ from smartscope.report import summarise, write_report
 from smartscope.report.summary import line
 from smartscope.safety.gate import SafetyGate
 from smartscope.safety.gated import GatedMicroscope
-from smartscope.safety.hand_over import perform_hand_over
+from smartscope.safety.hand_over import HandOver, perform_hand_over
 from smartscope.safety.ledger import DoseLedger
 from smartscope.safety.lights import GuardedLights, open_lights
 from smartscope.safety.limits import tightened
@@ -112,6 +112,7 @@ class Link:
     def __init__(self) -> None:
         self.loop: Loop | None = None
         self.stop = StopFlag()
+        self.hand_over: HandOver | None = None
 
     def fault(self, why: str) -> None:
         """The lights do not obey, or the watchdog gave up: end the run."""
@@ -134,7 +135,11 @@ def _open_hardware(config: ExperimentConfig) -> Iterator[tuple[Clock, GuardedLig
         guarded = replace(setup, lights=()) if clock.virtual else setup
         lights = open_lights(guarded, config.safety, config.limits, on_fault=link.fault, driver_opens_its_own=True)
         stack.callback(lights.close)
+        if config.safety.hand_over and guarded.lights:
+            owned = any(light.owner == "controller" for light in guarded.lights)
+            link.hand_over = perform_hand_over(lights, own_lights_closed=owned)
         microscope = open_microscope(config, clock, lights if guarded.lights else None, setup.token)
+        stack.callback(lights.disown)
         stack.callback(microscope.close)
         link.stop = stack.enter_context(light_guard(microscope.dark, lights.dark))
         yield clock, lights, microscope, link
@@ -164,9 +169,9 @@ def _run(
         try:
             if rig.folder is not None:
                 diary.recorder = _open_recorder(rig, rig.folder)
+            if link.hand_over is not None:
+                diary.event("hand_over", **asdict(link.hand_over))
             if rig.watchdog is not None:
-                if config.safety.hand_over:
-                    diary.event("hand_over", **asdict(perform_hand_over(lights)))
                 rig.watchdog.start()
                 stack.callback(rig.watchdog.stop)
             rig.loop.report = lambda: diary.metrics(status(rig))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +22,10 @@ from smartscope.loading import load
 from smartscope.ports import Choice, Context
 from smartscope.result import Result
 
-DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
+_BESIDE = Path(__file__).parents[1] / "configs"
+CONFIGS = _BESIDE if _BESIDE.is_dir() else Path(sys.prefix) / "share" / "smartscope" / "configs"
+"""Beside the package in a checkout, under share/ where a wheel was installed."""
+DEMO = CONFIGS / "demo.yaml"
 SEED = 1
 EXPOSURE_MS = 1.0
 LONG_MS = 6.0
@@ -123,7 +127,7 @@ def demo_camera_options() -> dict[str, Any]:
 
 def demo_camera_cfg() -> Path:
     """The configuration file that goes with ``configs/demo_camera.yaml``."""
-    return Path(__file__).parents[1] / "configs" / "demo_camera.cfg"
+    return CONFIGS / "demo_camera.cfg"
 
 
 def _loop_config(microscope: dict[str, Any], frames: int, toggle: Toggle) -> ExperimentConfig:

@@ -20,8 +20,11 @@ class HandOver:
     """Powers that the hardware reported afterwards."""
 
 
-def perform_hand_over(lights: GuardedLights) -> HandOver:
+def perform_hand_over(lights: GuardedLights, *, own_lights_closed: bool = False) -> HandOver:
     """Withhold the lease until the supervisor darkens; have it take over the controller's own lights. Before any light.
+
+    ``own_lights_closed``: the controller owns lights, but their driver has not opened them yet, so that the supervisor
+    can reach them.
 
     Raises:
         DeviceTimeout: the supervisor did not do its part.
@@ -33,6 +36,6 @@ def perform_hand_over(lights: GuardedLights) -> HandOver:
     _, lapse_off_ms = lights.leased.rehearse_lapse()
     take_over_ms = None
     with lights.direct_let_go() as let_go:
-        if let_go:
+        if let_go or own_lights_closed:
             take_over_ms = lights.leased.rehearse_take_over().took_ms
     return HandOver(lapse_off_ms, take_over_ms, lights.read_back())

@@ -103,6 +103,11 @@ class GuardedLights:
         """Darken these too: the lines of lights that the driver opened itself. Closing them stays its affair."""
         self._direct = lights
 
+    def disown(self) -> None:
+        """The driver has darkened and closed the lights that were adopted: there is nothing left to reach."""
+        if self._open_direct is None:
+            self._direct = None
+
     @contextmanager
     def direct_let_go(self) -> Iterator[bool]:
         """Close the controller's own lights for a while, as a rehearsal needs; False where there are none to close."""

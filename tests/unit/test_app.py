@@ -16,8 +16,11 @@ from smartscope.assembly import RunOutcome
 from smartscope.bus.control import ControlHandlers
 from smartscope.config import ExperimentConfig
 from smartscope.errors import ConfigurationError, Interrupted, Refused
+from smartscope.loading import load
 
 UNSEEN: dict[str, Any] = {"clock": "virtual", "recorder__enabled": False}
+
+ROOT = Path(__file__).parents[2]
 
 
 def configured(**changes: Any) -> ExperimentConfig:
@@ -130,3 +133,22 @@ def test_the_stage_is_calibrated_through_the_gate() -> None:
 def test_a_step_beyond_the_limits_is_refused() -> None:
     with pytest.raises(Refused, match="max_stage_step_um"):
         calibrate_stage(configured(**BRIGHT, limits__max_stage_step_um=1), step_um=2.0)
+
+
+def test_lights_that_the_driver_has_closed_are_no_longer_ours_to_darken(tmp_path: Path) -> None:
+    """The DemoCamera's core is gone when the lights close; a dark() on it would end this very process."""
+    pytest.importorskip("mm_test_adapters", reason="needs the adapters of smartscope[demo]")
+    config = load(
+        ROOT / "configs" / "demo_camera.yaml",
+        [
+            f"microscope.options.cfg={(ROOT / 'configs' / 'demo_camera.cfg').as_posix()}",
+            "microscope.lights.0.owner=controller",
+            "pipeline=[]",
+            "policies=[]",
+            "frames=5",
+            "duration_s=null",
+            "bus.enabled=false",
+            "recorder.enabled=false",
+        ],
+    )
+    assert run_experiment(config).state == "done"
