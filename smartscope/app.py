@@ -75,37 +75,6 @@ class Rig:
     folder: RunFolder | None = None
 
 
-def run_experiment(
-    config: ExperimentConfig,
-    *,
-    source: str = "configuration",
-    output: Path | None = None,
-    schedule: Schedule = "live",
-    progress: bool = False,
-    on_rig: Callable[[Rig], None] = lambda rig: None,
-) -> RunOutcome:
-    """Run an experiment to its end; the light is off when this returns or raises.
-
-    ``output`` is the run's own folder and must not exist; without it a new one is made in ``config.output``.
-    ``on_rig`` lets tests and benchmarks look at the objects before the camera starts.
-
-    Raises:
-        SmartscopeError: what ended the run; the record is closed and the report written all the same.
-    """
-    check(config, source)
-    _refuse_existing(output)
-    with _open_hardware(config) as (clock, lights, microscope, link):
-        pipeline = Pipeline(stages_of(config, instrument_of(config, microscope.capabilities())), clock)
-        roi = microscope.settings().roi
-        with working("preparing the models (compiled once on a new machine: a minute or two)", shown=progress):
-            pipeline.warm_up((roi.height, roi.width))
-        run = _run(config, clock, lights, microscope, pipeline, output, link, schedule, progress, on_rig)
-    outcome = _outcome(run.folder, _state(run), run)
-    if why := link.stop.why:
-        raise Interrupted(f"stopped by {why}: {outcome.line}", remedy="what was recorded is complete up to here")
-    return outcome
-
-
 class Link:
     """How the lights' own threads reach a loop that is built after them."""
 
@@ -126,8 +95,50 @@ class Link:
             self.loop.note_lapse(lapse)
 
 
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What was opened, dark."""
+
+    clock: Clock
+    lights: GuardedLights
+    microscope: Microscope
+    link: Link
+
+
+def run_experiment(
+    config: ExperimentConfig,
+    *,
+    source: str = "configuration",
+    output: Path | None = None,
+    schedule: Schedule = "live",
+    progress: bool = False,
+    on_rig: Callable[[Rig], None] = lambda rig: None,
+) -> RunOutcome:
+    """Run an experiment to its end; the light is off when this returns or raises.
+
+    ``output`` is the run's own folder and must not exist; without it a new one is made in ``config.output``.
+    ``on_rig`` lets tests and benchmarks look at the objects before the camera starts.
+
+    Raises:
+        SmartscopeError: what ended the run; the record is closed and the report written all the same.
+    """
+    check(config, source)
+    _refuse_existing(output)
+    with _open_hardware(config) as hardware:
+        microscope = hardware.microscope
+        pipeline = Pipeline(stages_of(config, instrument_of(config, microscope.capabilities())), hardware.clock)
+        roi = microscope.settings().roi
+        with working("preparing the models (compiled once on a new machine: a minute or two)", shown=progress):
+            pipeline.warm_up((roi.height, roi.width))
+        rig = _run(config, hardware, pipeline, output, schedule, progress, on_rig)
+    outcome = _outcome(rig.folder, _state(rig), rig)
+    if why := hardware.link.stop.why:
+        raise Interrupted(f"stopped by {why}: {outcome.line}", remedy="what was recorded is complete up to here")
+    return outcome
+
+
 @contextmanager
-def _open_hardware(config: ExperimentConfig) -> Iterator[tuple[Clock, GuardedLights, Microscope, Link]]:
+def _open_hardware(config: ExperimentConfig) -> Iterator[Hardware]:
     """Lights first, then the microscope; closed in the reverse order, dark on every way out."""
     clock, link, setup = clock_of(config), Link(), lights_setup_of(config)
     with ExitStack() as stack:
@@ -142,25 +153,22 @@ def _open_hardware(config: ExperimentConfig) -> Iterator[tuple[Clock, GuardedLig
         stack.callback(lights.disown)
         stack.callback(microscope.close)
         link.stop = stack.enter_context(light_guard(microscope.dark, lights.dark))
-        yield clock, lights, microscope, link
+        yield Hardware(clock, lights, microscope, link)
 
 
 def _run(
     config: ExperimentConfig,
-    clock: Clock,
-    lights: GuardedLights,
-    microscope: Microscope,
+    hardware: Hardware,
     pipeline: Pipeline,
     output: Path | None,
-    link: Link,
     schedule: Schedule,
     progress: bool,
     on_rig: Callable[[Rig], None],
 ) -> Rig:
     """Endpoints first, so that a port in use leaves no folder behind; then the record, the watchdog, the run."""
     with ExitStack() as stack:
-        diary = Diary(clock)
-        rig = _wire(config, clock, lights, microscope, pipeline, diary, link, schedule)
+        diary, link = Diary(hardware.clock), hardware.link
+        rig = _wire(config, hardware, pipeline, diary, schedule)
         link.loop = rig.loop
         if config.bus.enabled:
             _open_bus(rig, stack)
@@ -217,16 +225,8 @@ def _open_recorder(rig: Rig, folder: RunFolder) -> Recorder:
     )
 
 
-def _wire(
-    config: ExperimentConfig,
-    clock: Clock,
-    lights: GuardedLights,
-    microscope: Microscope,
-    pipeline: Pipeline,
-    diary: Diary,
-    link: Link,
-    schedule: Schedule,
-) -> Rig:
+def _wire(config: ExperimentConfig, hardware: Hardware, pipeline: Pipeline, diary: Diary, schedule: Schedule) -> Rig:
+    clock, lights, microscope, link = hardware.clock, hardware.lights, hardware.microscope, hardware.link
     capabilities, scope = microscope.capabilities(), config.microscope
     ledger = DoseLedger(config.dose, scope.optics, scope.lights, pixel_size_nm=scope.camera.pixel_size_nm)
     gate = SafetyGate(config.limits, ledger, capabilities, config.arm)
@@ -414,7 +414,8 @@ def calibrate_stage(config: ExperimentConfig, step_um: float) -> StageCalibratio
     """
     check(config)
     config = config.model_copy(update={"policies": ()})
-    with _open_hardware(config) as (clock, lights, microscope, link), ExitStack() as stack:
+    with _open_hardware(config) as hardware, ExitStack() as stack:
+        clock, lights, microscope, link = hardware.clock, hardware.lights, hardware.microscope, hardware.link
         scope, capabilities = config.microscope, microscope.capabilities()
         ledger = DoseLedger(config.dose, scope.optics, scope.lights, pixel_size_nm=scope.camera.pixel_size_nm)
         gated = GatedMicroscope(microscope, SafetyGate(config.limits, ledger, capabilities, "armed"), clock)
