@@ -127,7 +127,7 @@ def run_experiment(
     with _open_hardware(config) as hardware:
         microscope = hardware.microscope
         pipeline = Pipeline(stages_of(config, instrument_of(config, microscope.capabilities())), hardware.clock)
-        roi = microscope.settings().roi
+        roi = config.start.roi or microscope.settings().roi
         with working("preparing the models (compiled once on a new machine: a minute or two)", shown=progress):
             pipeline.warm_up((roi.height, roi.width))
         rig = _run(config, hardware, pipeline, output, schedule, progress, on_rig)

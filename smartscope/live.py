@@ -7,15 +7,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from enum import Enum
 
-from smartscope.command import Applied, Command, RunPlan, SetExposure, SetLight
+from smartscope.command import Applied, Command
+from smartscope.dispatch import Kind, carry_out, kind_of
 from smartscope.errors import DeviceError, SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
-from smartscope.ports import Capabilities, Microscope
+from smartscope.ports import Microscope
 from smartscope.result import Result
 from smartscope.safety.watchdog import Watchdog
 
@@ -25,33 +25,6 @@ LOAN_MS = 5000.0
 """A loan of the camera (restart, planned part) may keep the grabber silent for so long; its dose was reserved."""
 SWITCH_INTERVAL_S = 0.0005
 """Threads that compute in Python give way so often (the default, 5 ms, is half a frame)."""
-
-
-class Kind(Enum):
-    """What a command takes."""
-
-    QUICK = "acts at once"
-    CAMERA = "the camera must stand still, so the grabber carries it out"
-    MOVING = "takes its time, and nobody waits for it"
-
-
-def kind_of(command: Command, capabilities: Capabilities) -> Kind:
-    """What this command takes on this microscope."""
-    if isinstance(command, RunPlan) or (
-        command.setting in ("roi", "exposure_ms") and command.setting not in capabilities.live_settings
-    ):
-        return Kind.CAMERA
-    return Kind.QUICK if isinstance(command, (SetLight, SetExposure)) else Kind.MOVING
-
-
-def carry_out(microscope: Microscope, grabber: Grabber, command: Command) -> Applied:
-    """Apply a command; a plan's frames go the way of all frames."""
-    if not isinstance(command, RunPlan):
-        return microscope.apply(command)
-    t_called_ns = grabber.now_ns()
-    for frame in microscope.run_plan(command.events):
-        grabber.receive(frame)
-    return Applied(command, command, t_called_ns, grabber.now_ns())
 
 
 class LiveRun:

@@ -12,10 +12,10 @@ from typing import Literal
 from smartscope.clock import VirtualClock
 from smartscope.command import Applied, Command
 from smartscope.decider import Decider
+from smartscope.dispatch import Kind, carry_out, kind_of
 from smartscope.errors import SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
 from smartscope.guests import Guest
-from smartscope.live import Kind, carry_out, kind_of
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline
