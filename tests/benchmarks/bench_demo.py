@@ -85,6 +85,8 @@ def judge(config: Any, watcher: Watcher, results: list[Any], frames: list[Any]) 
         "signal_to_noise_median": float(np.median(snr)),
         "signal_to_noise_within_10_percent": float(np.mean(np.abs(ratio - 1) <= TOLERANCE)),
         "signal_to_noise_rms_error_percent": float(100 * np.sqrt(np.mean((ratio - 1) ** 2))),
+        "exposure_ms_median": float(np.median([row["exposure_ms"] for row in frames])),
+        "power_mw_median": float(np.median([sum(row["lights_mw"].values()) for row in frames])),
         "target_in_view": float(np.mean(inside)),
         "dose_j_per_cm2": max(spent),
         "dose_over_budget": max(spent) > config.dose.budget_j_per_cm2,
@@ -106,7 +108,19 @@ def main() -> None:
         without = one(seed, False, arguments.duration, arguments.set)
         power_mw = 2.0 * with_policies["dose_j_per_cm2"] / max(without["dose_j_per_cm2"], 1e-9)
         equal_dose = one(seed, False, arguments.duration, [*arguments.set, f"start.lights_mw.laser_488={power_mw:.4f}"])
-        runs.append({"seed": seed, "policies": with_policies, "none": without, "none_at_equal_dose": equal_dose})
+        best_constant = [
+            f"start.exposure_ms={with_policies['exposure_ms_median']:.4f}",
+            f"start.lights_mw.laser_488={with_policies['power_mw_median']:.4f}",
+        ]
+        runs.append(
+            {
+                "seed": seed,
+                "policies": with_policies,
+                "none": without,
+                "none_at_equal_dose": equal_dose,
+                "constant_at_their_median": one(seed, False, arguments.duration, [*arguments.set, *best_constant]),
+            }
+        )
     summary = {
         arm: {
             figure: {"median": float(np.median(values)), "worst": float(np.min(values) if low else np.max(values))}
@@ -118,7 +132,7 @@ def main() -> None:
             )
             for values in [[run[arm][figure] for run in runs]]  # type: ignore[index]
         }
-        for arm in ("policies", "none", "none_at_equal_dose")
+        for arm in ("policies", "none", "none_at_equal_dose", "constant_at_their_median")
     }
     print(json.dumps({"machine": machine(), "seeds": list(seeds), "summary": summary, "runs": runs}, indent=1))
 
