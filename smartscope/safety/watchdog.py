@@ -134,9 +134,9 @@ class Watchdog:
     def _begin(self, lapse: Lapse) -> None:
         if self._lapse is not None:
             return
-        self._lapse = lapse
         self._recent = [t_ns for t_ns in self._recent if t_ns > lapse.began_ns - MINUTE_NS] + [lapse.began_ns]
-        self._on_lapse(lapse)
+        self._on_lapse(lapse)  # the frames since are stamped first: who sees the lapse end may relight at once
+        self._lapse = lapse
         if len(self._recent) > self._safety.max_lapses_per_minute:
             self.trip(f"{len(self._recent)} lapses of the lease within a minute, the last: {lapse.why}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import subprocess
 import sys
@@ -216,9 +217,8 @@ def test_a_stage_that_never_arrives_ends_the_run(place: Workplace) -> None:
     ended = place.run(**ENDLESS, **policy("MovingPolicy"), **patience, **faults(stall_stage_at_call=3))
     check_failed_run(place, ended, "remedy: ")
     assert "xy" in ended.complaint or "stage" in ended.complaint.lower()
-    assert (
-        "4 decisions made again, 0 differ" in smartscope("replay", str(place.folders[0]), "--schedule", "recorded").said
-    )
+    said = smartscope("replay", str(place.folders[0]), "--schedule", "recorded").said
+    assert re.search(r"[1-9]\d* decisions made again, 0 differ", said), said
 
 
 def test_a_stage_call_that_blocks_for_a_while_does_not_hold_the_loop_up(place: Workplace) -> None:
