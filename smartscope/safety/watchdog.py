@@ -128,6 +128,9 @@ class Watchdog:
         lapsed_ns = self._renewed_ns + self._lease_ns
         if self._renewed_ns and now_ns > lapsed_ns:
             self._doubts.append((lapsed_ns, time.perf_counter_ns()))
+            if self._lights.lit and self._lights.leased is not None:
+                # the supervisor's report may still be on its way; what is exposed meanwhile must not count as lit
+                self._begin(Lapse(lapsed_ns, "the lease was not renewed"))
         self._lights.renew()
         self._renewed_ns = now_ns
 

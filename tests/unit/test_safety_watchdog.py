@@ -19,6 +19,8 @@ MS = 1_000_000
 class Lights:
     """What the watchdog needs of GuardedLights, remembering what was done to it."""
 
+    leased: object | None = None
+
     def __init__(self) -> None:
         self.lit = True
         self.done: list[str] = []
@@ -190,3 +192,19 @@ def test_a_watchdog_that_fails_leaves_the_light_off() -> None:
     dog.stop()
     assert lights.done == ["latch"]
     assert dog.tripped.startswith("the watchdog failed: AttributeError")
+
+
+def test_a_gap_between_renewals_is_a_lapse_although_nobody_was_silent() -> None:
+    """The interpreter stood still: the supervisor has darkened, its report may still be on its way."""
+    lapses: list[Lapse] = []
+    lights = Lights()
+    lights.leased = object()
+    watchdog = Watchdog(lights, SafetyConfig(), on_lapse=lapses.append, on_trip=lambda why: None)  # type: ignore[arg-type]
+    lights.lit = True
+    start_ns = 1_000_000_000
+    watchdog.tick(start_ns)
+    assert not watchdog.in_doubt(start_ns, start_ns + 40_000_000)
+    assert watchdog.in_doubt(start_ns, start_ns + 60_000_000)
+    watchdog.tick(start_ns + 700_000_000)
+    assert [lapse.began_ns for lapse in lapses] == [start_ns + 50_000_000]
+    assert watchdog.in_doubt(start_ns + 60_000_000, start_ns + 70_000_000)
