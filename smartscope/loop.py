@@ -30,6 +30,8 @@ from smartscope.safety.watchdog import Lapse
 HANG_DEADLINES = 10
 """A stage that has not answered after so many of its deadlines (at least a second) hangs."""
 REPORT_NS = 100_000_000
+EFFECTS_AWAITED = 1000
+"""Changes that wait for their first frame; a camera that stands still must not make them pile up."""
 Send = Callable[[Command], Future[Applied]]
 
 
@@ -76,7 +78,7 @@ class Loop:
         self._on_their_way: dict[str, Errand] = {}
         self._began_ns = clock.now_ns()
         self._delays_ms: deque[float] = deque(maxlen=200)
-        self._effects: deque[Effect] = deque()
+        self._effects: deque[Effect] = deque(maxlen=EFFECTS_AWAITED)
         self._wishes: queue.SimpleQueue[tuple[str, Mapping[str, Any]]] = queue.SimpleQueue()
         self._steps = itertools.count()
         self._fault_lock = threading.Lock()
