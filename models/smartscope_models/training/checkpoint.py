@@ -1,0 +1,81 @@
+"""Where a training stands, on disk: written now and then, so that a long one goes on after it was cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from smartscope.errors import InputError
+from smartscope_models.training.network import Denoiser
+from smartscope_models.training.recipe import Recipe
+
+EVERY = 1000
+"""Steps."""
+
+
+class Checkpoint:
+    """One file per recipe; ``folder`` None keeps nothing."""
+
+    def __init__(self, folder: Path | None, recipe: Recipe) -> None:
+        self._path = folder / f"{recipe.name}_{recipe.seed}.pt" if folder else None
+        self._recipe = recipe.text()
+
+    def save(self, step: int, took_s: float, state: Training) -> None:
+        """Keep the state after ``step`` steps, in place of an earlier one."""
+        if self._path is None or step % EVERY:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".part")
+        torch.save({"recipe": self._recipe, "step": step, "took_s": took_s, **state.parts()}, draft)
+        draft.replace(self._path)
+
+    def load(self, state: Training) -> tuple[int, float]:
+        """Steps done and seconds taken by an earlier run of the same recipe, whose state ``state`` takes on; (0, 0).
+
+        Raises:
+            InputError: the file is of another recipe, or cannot be read.
+        """
+        if self._path is None or not self._path.exists():
+            return 0, 0.0
+        try:
+            kept = torch.load(self._path, weights_only=True)
+            same = kept["recipe"] == self._recipe
+        except Exception as error:
+            raise InputError(f"cannot be read: {error}", where=self._path.name, remedy="remove it") from error
+        if not same:
+            raise InputError("is of another recipe", where=self._path.name, remedy="remove it, or name another folder")
+        state.take(kept)
+        return int(kept["step"]), float(kept["took_s"])
+
+
+class Training:
+    """Everything that changes from step to step."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.network = Denoiser(recipe.sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.optimiser = torch.optim.Adam(self.network.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
+        self.rng = np.random.default_rng((recipe.seed, 1))
+        self.noise = torch.Generator().manual_seed(recipe.seed)
+
+    def parts(self) -> dict[str, Any]:
+        """As plain values and tensors."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "noise": self.noise.get_state(),
+        }
+
+    def take(self, parts: dict[str, Any]) -> None:
+        """Be as ``parts`` were."""
+        self.network.load_state_dict(parts["network"])
+        self.average = parts["average"]
+        self.optimiser.load_state_dict(parts["optimiser"])
+        self.rng.bit_generator.state = parts["rng"]
+        self.noise.set_state(parts["noise"])

@@ -1,0 +1,175 @@
+"""The denoising network and its training: noise statistics, unbiased measures, physics of the body, export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+
+from smartscope.errors import UnsupportedModel  # noqa: E402
+from smartscope_models.training import __main__ as command  # noqa: E402
+from smartscope_models.training import export  # noqa: E402
+from smartscope_models.training.exposures import Bank, Levels, expose  # noqa: E402
+from smartscope_models.training.loss import FLOOR, decibels, losses  # noqa: E402
+from smartscope_models.training.network import (  # noqa: E402
+    Architecture,
+    Denoiser,
+    electrons,
+    level_of,
+    stabilise,
+)
+from smartscope_models.training.recipe import RECIPES, recipe  # noqa: E402
+from smartscope_models.training.train import scene_bank, train  # noqa: E402
+
+TINY = Architecture(fine=4, coarse=8, coarse_blocks=1)
+PLAIN = replace(Levels(), emccd_share=0.0, quantised_share=0.0, misjudged_share=0.0)
+
+
+def network(frames: int = 1) -> Denoiser:
+    torch.manual_seed(3)
+    return Denoiser(replace(TINY, frames=frames)).eval()
+
+
+def flat(levels: Levels, number: int = 6) -> object:
+    rng, noise = np.random.default_rng(2), torch.Generator().manual_seed(2)
+    return expose(torch.zeros(number, 1, 96, 96), levels, rng, noise)
+
+
+@pytest.mark.parametrize("levels", [PLAIN, replace(PLAIN, emccd_share=1.0)], ids=["scmos", "emccd"])
+def test_noise_has_variance_one_and_the_right_mean(levels: Levels) -> None:
+    batch = flat(replace(levels, background_e=(8.0, 60.0)))
+    usable = (batch.stable - batch.stable.mean((2, 3), keepdim=True)).flatten(1)
+    # a hot pixel borrows from its neighbours, so that a few are too quiet; the slope of the field adds a little
+    assert usable.std(1).numpy() == pytest.approx(np.ones(len(usable)), abs=0.25)
+    seen = electrons(batch.stable.mean((2, 3), keepdim=True), batch.nominal).flatten()
+    assert seen.numpy() == pytest.approx(batch.truth_e.mean((1, 2, 3)).numpy(), rel=0.06)
+
+
+def test_the_inverse_is_exact_for_poisson_means() -> None:
+    noise = torch.Generator().manual_seed(1)
+    means = torch.tensor([1.0, 2.0, 5.0, 20.0, 200.0]).reshape(-1, 1, 1, 1)
+    counts = torch.poisson(means.expand(-1, 1, 400, 400), generator=noise)
+    calibration, nominal = torch.zeros(5, 3, 400, 400), torch.tensor([[0.0, 1.0, 0.0]]).expand(5, 3)
+    calibration[:, 1] = 1
+    back = electrons(stabilise(counts, calibration, nominal).mean((2, 3), keepdim=True), nominal)
+    assert back.flatten().numpy() == pytest.approx(means.flatten().numpy(), rel=0.02)
+
+
+def test_a_noisy_pixel_borrows_from_its_neighbours() -> None:
+    counts = torch.full((1, 1, 16, 16), 100.0)
+    counts[0, 0, 8, 8] = 400.0
+    calibration = torch.stack([torch.zeros(16, 16), torch.ones(16, 16), torch.ones(16, 16)])[None]
+    calibration[0, 2, 8, 8] = 400.0
+    stable = stabilise(counts, calibration, torch.tensor([[0.0, 1.0, 1.0]]))
+    assert float(stable.max() - stable.min()) < 0.5
+
+
+def test_squared_bias_is_measured_without_the_noise() -> None:
+    """Errors of independent noise count nothing on average; a constant error counts as its square."""
+    batch = flat(replace(PLAIN, background_e=(20.0, 21.0), background_share=(0.01, 0.02), peak_e=(2.0, 2.1)), 24)
+    sigma = torch.sqrt(batch.variance_e2)
+    noise = torch.randn(batch.truth_e.shape, generator=torch.Generator().manual_seed(4))
+    _, none = losses(batch.truth_e + sigma * noise, batch)
+    _, shifted = losses(batch.truth_e + sigma * (noise + 0.5), batch)
+    assert abs(float(none)) < 0.005
+    assert float(shifted) == pytest.approx(0.25 / (1.25 + FLOOR), rel=0.05)
+
+
+def test_the_body_has_no_bias_and_is_homogeneous() -> None:
+    net = network()
+    assert not [name for name, _ in net.named_parameters() if "bias" in name]
+    stable = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(5))
+    assert torch.allclose(net.body(3 * stable), 3 * net.body(stable), atol=1e-4)
+
+
+def test_the_body_follows_a_shift() -> None:
+    net = network()
+    stable = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(6))
+    moved = torch.roll(stable, (4, 8), (2, 3))
+    there, here = net.body(moved), torch.roll(net.body(stable), (4, 8), (2, 3))
+    assert torch.allclose(there[..., 40:-40, 40:-40], here[..., 40:-40, 40:-40], atol=1e-5)
+
+
+def test_earlier_frames_count_and_the_newest_is_corrected() -> None:
+    net = network(frames=3)
+    stable = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(7))
+    quiet = net.quiet(stable, level_of(stable))
+    other = stable.clone()
+    other[:, 0] += torch.randn(32, 32, generator=torch.Generator().manual_seed(8))
+    assert not torch.allclose(quiet, net.quiet(other, level_of(other)))
+    torch.nn.init.zeros_(net.body.tail.weight)
+    assert torch.equal(net.quiet(stable, level_of(stable)), stable[:, -1:])
+
+
+def test_a_short_training_learns_and_repeats() -> None:
+    short = replace(recipe("denoise_frame", steps=40, scenes=6, scene_px=64, crop_px=32, seed=9), sizes=TINY)
+    scenes = scene_bank(short, None, lambda line: None)
+    first, again = (train(short, scenes, lambda line: None) for _ in range(2))
+    state = first.network.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in again.network.state_dict().items())
+    untrained = train(replace(short, steps=1), scenes, lambda line: None)
+    assert first.decibels > untrained.decibels
+
+
+def test_scenes_are_kept_for_the_next_training(tmp_path: Path) -> None:
+    few = recipe("denoise_frame", scenes=2, scene_px=48)
+    drawn = scene_bank(few, tmp_path / "kept", lambda line: None)
+    assert np.array_equal(scene_bank(few, tmp_path / "kept", lambda line: pytest.fail("drawn again")), drawn)
+
+
+def test_crops_keep_the_order_of_time() -> None:
+    scenes = np.zeros((1, 3, 40, 40), np.float16)
+    scenes[0, 0], scenes[0, 1], scenes[0, 2] = 0.25, 0.5, 1.0
+    cut = Bank(scenes).crops(16, 3, 32, np.random.default_rng(1))
+    assert (cut[:, 0] < cut[:, 1]).all()
+    assert (cut[:, 1] < cut[:, 2]).all()
+
+
+def test_decibels() -> None:
+    assert decibels(np.log(0.1)) == pytest.approx(10.0)
+
+
+def test_every_recipe_keeps_the_bounds_of_the_product() -> None:
+    for made in RECIPES.values():
+        net = Denoiser(made.sizes)
+        assert sum(weights.numel() for weights in net.parameters()) <= 500_000
+        assert made.name in made.text()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_command_makes_a_package_that_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from smartscope_models.packages import open_package
+
+    folder = tmp_path / "denoise_causal"
+    short = ["--steps", "2", "--scenes", "3", "--seed", "5", "--output", str(folder), "--keep", str(tmp_path / "kept")]
+    assert command.main(["denoise_causal", *short]) == 0
+    assert "sha256" in capsys.readouterr().out
+    package = open_package(folder)
+    assert package.manifest.history == 2
+    assert set(package.networks) == {"fp32", "fp16"}
+    assert package.manifest.training is not None
+    assert package.manifest.training.seed == 5
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    given = ["denoise_frame", "--steps", "1", "--scenes", "2", "--output", str(tmp_path / "file" / "x")]
+    assert command.main(given) == 1
+    assert "remedy" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_another_opset_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "OPSET", 18)
+    original = torch.onnx.export
+
+    def newer(*args: object, **options: object) -> object:
+        return original(*args, **{**options, "opset_version": 19})
+
+    monkeypatch.setattr(torch.onnx, "export", newer)
+    with pytest.raises(UnsupportedModel, match="opset"):
+        export.onnx_files(network())
