@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from smartscope.admission import Admission
 from smartscope.assembly import (
     RunOutcome,
     capabilities_to_row,
@@ -23,14 +24,13 @@ from smartscope.assembly import (
 )
 from smartscope.bus.control import Control, ControlHandlers
 from smartscope.bus.publisher import Publisher
-from smartscope.calibration import StageCalibration, measure_stage_affine
 from smartscope.check import check
 from smartscope.clock import VirtualClock
-from smartscope.command import SetExposure, SetLight
 from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider
 from smartscope.diary import Diary
-from smartscope.errors import ConfigurationError, DeviceError, InputError, Interrupted
+from smartscope.drops import DROPS
+from smartscope.errors import ConfigurationError, DeviceError, InputError, Interrupted, SmartscopeError
 from smartscope.frame import Frame
 from smartscope.grabber import MOVIE_ENDED, Grabber, Window, no_doubt
 from smartscope.live import LiveRun
@@ -45,7 +45,6 @@ from smartscope.recorder.recorder import Recorder
 from smartscope.report import summarise, write_report
 from smartscope.report.summary import line
 from smartscope.safety.gate import SafetyGate
-from smartscope.safety.gated import GatedMicroscope
 from smartscope.safety.hand_over import HandOver, perform_hand_over
 from smartscope.safety.ledger import DoseLedger
 from smartscope.safety.lights import GuardedLights, open_lights
@@ -67,6 +66,7 @@ class Rig:
     pipeline: Pipeline
     grabber: Grabber
     mailbox: NewestWins[Window]
+    decider: Decider
     diary: Diary
     gate: SafetyGate
     runner: LiveRun | VirtualRun
@@ -75,11 +75,21 @@ class Rig:
     folder: RunFolder | None = None
 
 
+class Listener(Protocol):
+    """Who is to know what the lights do by themselves: a run's loop, or a calibration."""
+
+    def fail(self, error: SmartscopeError) -> None:
+        """End it all."""
+
+    def note_lapse(self, lapse: Lapse) -> None:
+        """The lights were dark for a while."""
+
+
 class Link:
     """How the lights' own threads reach a loop that is built after them."""
 
     def __init__(self) -> None:
-        self.loop: Loop | None = None
+        self.loop: Listener | None = None
         self.stop = StopFlag()
         self.hand_over: HandOver | None = None
 
@@ -124,7 +134,7 @@ def run_experiment(
     """
     check(config, source)
     _refuse_existing(output)
-    with _open_hardware(config) as hardware:
+    with open_hardware(config) as hardware:
         microscope = hardware.microscope
         pipeline = Pipeline(stages_of(config, instrument_of(config, microscope.capabilities())), hardware.clock)
         roi = config.start.roi or microscope.settings().roi
@@ -138,7 +148,7 @@ def run_experiment(
 
 
 @contextmanager
-def _open_hardware(config: ExperimentConfig) -> Iterator[Hardware]:
+def open_hardware(config: ExperimentConfig) -> Iterator[Hardware]:
     """Lights first, then the microscope; closed in the reverse order, dark on every way out."""
     clock, link, setup = clock_of(config), Link(), lights_setup_of(config)
     with ExitStack() as stack:
@@ -186,9 +196,9 @@ def _run(
             on_rig(rig)
             with polling(config.name, lambda: _look(rig), shown=progress):
                 rig.runner.run(rig.loop)
-            _finish_record(diary, _state(rig), None)
+            _finish_record(rig, _state(rig), None)
         except BaseException as error:
-            _finish_record(diary, "failed", str(error) or type(error).__name__)
+            _finish_record(rig, "failed", str(error) or type(error).__name__)
             _close_record(rig.folder)
             raise
     return rig
@@ -239,6 +249,7 @@ def _wire(config: ExperimentConfig, hardware: Hardware, pipeline: Pipeline, diar
         instrument,
         capabilities.sensor_shape,
         affine,
+        Admission.of(config.safety),
     )
     mailbox: NewestWins[Window] = NewestWins()
 
@@ -277,7 +288,10 @@ def _wire(config: ExperimentConfig, hardware: Hardware, pipeline: Pipeline, diar
         release_lights=lights.release,
         signalled=lambda: link.stop.why,
     )
-    return Rig(config, clock, lights, microscope, pipeline, grabber, mailbox, diary, gate, runner, loop, watchdog)
+    pipeline.on_fallback = loop.note_fallback
+    return Rig(
+        config, clock, lights, microscope, pipeline, grabber, mailbox, decider, diary, gate, runner, loop, watchdog
+    )
 
 
 def _handlers(rig: Rig) -> ControlHandlers:
@@ -319,15 +333,14 @@ def _handlers(rig: Rig) -> ControlHandlers:
 
 def status(rig: Rig) -> dict[str, Any]:
     """Running figures of a run, for clients and the progress bar."""
-    loop, counts, box = rig.loop, rig.grabber.statistics(), rig.mailbox.statistics()
+    loop, counts = rig.loop, rig.grabber.statistics()
     settings, dose = rig.microscope.settings(), loop.dose
     result, (p50_ms, p95_ms) = loop.latest, loop.latency_ms()
     return {
         "state": loop.state,
         "elapsed_s": round(loop.elapsed_s, 2),
         "frame": counts.received - 1,
-        "lost_frames": counts.lost,
-        "displaced_frames": box.displaced,
+        **drops(rig),
         "exposure_ms": settings.exposure_ms,
         "lights_mw": dict(settings.lights_mw),
         "x_um": settings.x_um,
@@ -340,6 +353,21 @@ def status(rig: Rig) -> dict[str, Any]:
         "latency_p95_ms": p95_ms,
         "recorder_fullness": rig.diary.recorder.statistics().queue_fullness if rig.diary.recorder else 0.0,
     }
+
+
+def drops(rig: Rig) -> dict[str, int]:
+    """What was passed over so far, under the names of ``DROPS``."""
+    counts = (
+        rig.grabber.statistics().lost,
+        rig.mailbox.statistics().displaced,
+        rig.runner.displaced_results,
+        rig.loop.skipped_mixed,
+        rig.pipeline.late,
+        rig.decider.stale,
+        rig.decider.untrusted,
+        rig.pipeline.fell_back,
+    )
+    return dict(zip(DROPS, counts, strict=True))
 
 
 def _look(rig: Rig) -> tuple[float, float | None, str]:
@@ -372,9 +400,11 @@ def _make_folder(config: ExperimentConfig, output: Path | None) -> RunFolder:
     return RunFolder.create(Path(config.output), config.name, datetime.now(), min_free_gb=least_gb)
 
 
-def _finish_record(diary: Diary, state: str, error: str | None) -> None:
-    recorder, diary.recorder = diary.recorder, None
-    if recorder is not None:
+def _finish_record(rig: Rig, state: str, error: str | None) -> None:
+    recorder, rig.diary.recorder = rig.diary.recorder, None
+    if recorder is not None and rig.folder is not None:
+        with suppress(OSError):  # the recorder says so itself when the disk fails
+            rig.folder.update(drops=drops(rig), fallbacks=[asdict(fallback) for fallback in rig.pipeline.fallbacks])
         recorder.finish(state, error, {})  # type: ignore[arg-type]
 
 
@@ -403,29 +433,3 @@ def _state(rig: Rig) -> str:
     """``done`` if the run reached its own end, ``stopped`` if somebody ended it."""
     why = rig.loop.stop_asked
     return "done" if why.endswith((" frames", " s")) or why == MOVIE_ENDED else "stopped"
-
-
-def calibrate_stage(config: ExperimentConfig, step_um: float) -> StageCalibration:
-    """How stage and camera lie to each other, by guided steps in the light that the experiment starts with.
-
-    Raises:
-        DeviceError: the steps do not agree, or there is no stage.
-        Refused: the gate does not allow the light or the steps.
-    """
-    check(config)
-    config = config.model_copy(update={"policies": ()})
-    with _open_hardware(config) as hardware, ExitStack() as stack:
-        clock, lights, microscope, link = hardware.clock, hardware.lights, hardware.microscope, hardware.link
-        scope, capabilities = config.microscope, microscope.capabilities()
-        ledger = DoseLedger(config.dose, scope.optics, scope.lights, pixel_size_nm=scope.camera.pixel_size_nm)
-        gated = GatedMicroscope(microscope, SafetyGate(config.limits, ledger, capabilities, "armed"), clock)
-        if not clock.virtual:
-            watchdog = Watchdog(lights, config.safety, on_lapse=link.lapse, on_trip=link.fault)
-            watchdog.start()
-            stack.callback(watchdog.stop)
-        gated.apply(SetExposure(config.start.exposure_ms))
-        for light, power_mw in config.start.lights_mw.items():
-            gated.apply(SetLight(light, power_mw))
-        found = measure_stage_affine(gated, clock, step_um=step_um)
-        gated.dark()
-        return found

@@ -39,20 +39,21 @@ def instrument_of(config: ExperimentConfig, capabilities: Capabilities) -> Instr
 
 
 def stages_of(config: ExperimentConfig, instrument: Instrument) -> list[Stage]:
-    """The models of the pipeline, built.
+    """The models of the pipeline, built, and their fall-backs.
 
     Raises:
         PluginError: a model that cannot be found or built.
     """
-    return [
-        Stage(
-            stage.model,
-            plugins.build("models", stage.model, stage.options, instrument, key=f"pipeline.{i}.options"),
-            stage.deadline_ms,
-            stage.virtual_ms,
-        )
-        for i, stage in enumerate(config.pipeline)
-    ]
+    stages = []
+    for i, stage in enumerate(config.pipeline):
+        model = plugins.build("models", stage.model, stage.options, instrument, key=f"pipeline.{i}.options")
+        fallback = None
+        if stage.fallback is not None:
+            key = f"pipeline.{i}.fallback_options"
+            second = plugins.build("models", stage.fallback, stage.fallback_options, instrument, key=key)
+            fallback = (f"{stage.fallback} (fall-back)", second)
+        stages.append(Stage(stage.model, model, stage.deadline_ms, stage.virtual_ms, fallback))
+    return stages
 
 
 def ranked_policies(config: ExperimentConfig) -> list[RankedPolicy]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from smartscope.config import CameraCalibration, OpticsConfig, Section
+from smartscope.config import CAMERA_MAPS, CameraCalibration, OpticsConfig, Section
 from smartscope.errors import ConfigurationError, InputError, Problem
 from smartscope.plugins import problems_of
 from smartscope.ports import Instrument
@@ -34,7 +34,7 @@ def read_instrument(camera: Path | None, optics: Path | None) -> Instrument:
     in_camera = _read(camera)
     in_optics = {ours: in_camera[theirs] for theirs, ours in OPTICS_IN_CAMERA.items() if theirs in in_camera}
     if camera is not None:
-        in_camera = {**in_camera, **_maps(in_camera, camera)}
+        in_camera = {**in_camera, **_maps(in_camera, camera), **_own_maps(in_camera, camera)}
     return Instrument(
         _section(CameraCalibration, in_camera, camera),
         _section(OpticsConfig, {**in_optics, **_read(optics)}, optics or camera),
@@ -61,6 +61,16 @@ def _maps(tree: Mapping[str, Any], camera: Path) -> dict[str, str]:
     if not isinstance(named, list):
         raise ConfigurationError(str(camera), [Problem("maps", repr(named), "needs a list of .npy files")])
     files = {MAPS[Path(name).stem]: str(camera.parent / name) for name in named if Path(name).stem in MAPS}
+    return _existing(files, camera)
+
+
+def _own_maps(tree: Mapping[str, Any], camera: Path) -> dict[str, str]:
+    """Per-pixel maps under our own keys; a relative path begins where camera.json lies."""
+    files = {key: str(camera.parent / tree[key]) for key in CAMERA_MAPS if isinstance(tree.get(key), str)}
+    return _existing(files, camera)
+
+
+def _existing(files: dict[str, str], camera: Path) -> dict[str, str]:
     for key, file in files.items():
         if not Path(file).is_file():
             raise InputError(f"{key} is named by {camera.name} but is not there", where=file, remedy="copy it beside")

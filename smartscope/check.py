@@ -85,6 +85,9 @@ def _plugins(config: ExperimentConfig) -> Iterator[Problem]:
     wanted = [("microscopes", microscope.driver, microscope.options, "microscope.driver", "microscope.options")]
     for i, stage in enumerate(config.pipeline):
         wanted.append(("models", stage.model, stage.options, f"pipeline.{i}.model", f"pipeline.{i}.options"))
+        if stage.fallback is not None:
+            key = f"pipeline.{i}.fallback"
+            wanted.append(("models", stage.fallback, stage.fallback_options, key, f"{key}_options"))
     for i, policy in enumerate(config.policies):
         wanted.append(("policies", policy.policy, policy.options, f"policies.{i}.policy", f"policies.{i}.options"))
     for group, name, options, key, options_key in wanted:
@@ -155,6 +158,15 @@ def _start(config: ExperimentConfig) -> Iterator[Problem]:
 def _modes(config: ExperimentConfig) -> Iterator[Problem]:
     if config.clock == "virtual" and config.microscope.driver == "micromanager":
         yield Problem("clock", "virtual", "real hardware keeps real time", "live", "clock: live, or driver: simulated")
+    oldest_ms, half_ms = config.safety.max_result_age_ms, config.limits.exposure_ms.high / 2
+    if config.policies and half_ms >= oldest_ms:
+        yield Problem(
+            "safety.max_result_age_ms",
+            f"{oldest_ms:g}",
+            "the longest exposure would make every result too old to drive anything",
+            f"> {half_ms:g}, half of limits.exposure_ms.high, by the time that the models take",
+            "raise it, or lower limits.exposure_ms.high",
+        )
     bus = config.bus
     if bus.enabled and not _loopback(bus.host) and not bus.curve_keys:
         yield Problem(

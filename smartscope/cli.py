@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from smartscope import __version__
+from smartscope.cli_models import models_app
 from smartscope.errors import ConfigurationError, SmartscopeError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine; prints
 schema_app = typer.Typer(no_args_is_help=True, help="JSON Schema for editors and clients.")
 keys_app = typer.Typer(no_args_is_help=True, help="Keys for access from other machines.")
 calibrate_app = typer.Typer(no_args_is_help=True, help="Measure what the configuration needs to know.")
+app.add_typer(models_app, name="models")
 app.add_typer(bench_app, name="bench")
 app.add_typer(schema_app, name="schema")
 app.add_typer(keys_app, name="keys")
@@ -163,7 +165,7 @@ def laser_off(endpoint: Endpoint = CONTROL, key: KeyFile = None) -> None:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look at this machine: versions, adapters, disk, ports, clock, GPU."""
+    """Look at this machine: versions, adapters, disk, ports, clock, engines for networks."""
     from smartscope.doctor import examine, show
 
     findings = examine()
@@ -237,7 +239,7 @@ def calibrate_stage(
     overrides: Overrides = None,
 ) -> None:
     """Measure how stage and camera lie to each other, by guided steps; prints the line for the YAML."""
-    from smartscope.app import calibrate_stage as measure
+    from smartscope.calibrating import calibrate_stage as measure
     from smartscope.loading import load
 
     found = measure(load(config, overrides or ()), step_um)
@@ -246,6 +248,42 @@ def calibrate_stage(
     typer.echo(
         f"{found.steps} steps agree within {found.residual_px:.2f} px; write the line above under microscope.stage"
     )
+
+
+@calibrate_app.command("camera")
+def calibrate_camera(
+    output: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="Folder to make: camera.json and maps.")],
+    config: Annotated[Path | None, typer.Argument(help="YAML file: measure at its microscope.")] = None,
+    dark: Annotated[list[Path] | None, typer.Option("--dark", help="Movie without light; may be repeated.")] = None,
+    light: Annotated[list[Path] | None, typer.Option("--light", help="Movie of one light level; repeat.")] = None,
+    em_gain: Annotated[
+        float | None, typer.Option(help="Gain of an EMCCD's register; it is not measured.", min=1)
+    ] = None,
+    dark_frames: Annotated[int, typer.Option(help="At the microscope: dark frames.", min=20)] = 1000,
+    frames: Annotated[int, typer.Option(help="At the microscope: frames of each light level.", min=10)] = 100,
+    levels: Annotated[int, typer.Option(help="At the microscope: light levels.", min=1)] = 12,
+    overrides: Overrides = None,
+) -> None:
+    """Measure offset, gain and read noise of every pixel, from movies (--dark, --light) or at the microscope."""
+    from smartscope.calibrating import calibrate_camera as measure
+    from smartscope.calibrating import calibrate_camera_from_files
+    from smartscope.camera_calibration.folder import yaml_lines
+    from smartscope.camera_calibration.series import Wanted
+    from smartscope.loading import load
+
+    if config is None and not dark and not light:
+        raise typer.BadParameter("give CONFIG, or movies with --dark and --light", param_hint="CONFIG")
+    known, shown = load(config, overrides or ()) if config else None, sys.stderr.isatty()
+    if known is None or dark or light:
+        found = calibrate_camera_from_files(
+            dark or (), light or (), output, config=known, em_gain=em_gain, progress=shown
+        )
+    else:
+        found = measure(known, output, Wanted(dark_frames, frames, levels), em_gain=em_gain, progress=shown)
+    for warning in found.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    typer.echo(yaml_lines(found.camera, (config or Path()).parent if config else Path()))
+    typer.echo(f"{output}: camera.json, maps and report.json; write the lines above under microscope")
 
 
 def _version(value: bool) -> None:

@@ -45,6 +45,10 @@ class CameraCalibration(Section):
         return min(float(2**self.bit_depth - 1), well_adu)
 
 
+CAMERA_MAPS = ("offset_map", "gain_map", "read_noise_map")
+"""Keys of ``CameraCalibration`` that name files."""
+
+
 class OpticsConfig(Section):
     """The objective and the colour."""
 
@@ -196,6 +200,15 @@ class StageOfPipeline(Section):
     virtual_ms: NotNegative = 5.0
     """How long it takes in virtual time."""
     options: dict[str, Any] = Field(default_factory=dict)
+    fallback: str | None = None
+    """Model that takes over when this one fails, hangs, or is late too many times in a row; warmed up beside it."""
+    fallback_options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _options_have_a_model(self) -> Self:
+        if self.fallback_options and self.fallback is None:
+            raise ValueError("fallback_options without fallback: name the model that they are for")
+        return self
 
 
 class PolicyConfig(Section):
@@ -223,6 +236,10 @@ class SafetyConfig(Section):
     """More lease lapses than this end the run."""
     on_fault: Literal["dark", "plan"] = "dark"
     """A failing model or policy: end the run in the dark, or take its say away and keep the settings as they are."""
+    max_result_age_ms: Positive = 1000.0
+    """Results older than this, from the middle of the exposure, drive nothing."""
+    min_image_trust: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Below this, policies are shown the raw frame's values alone, and nothing of a denoised image."""
     hand_over: bool = True
     """Arming first performs the hand-over of light once, at zero power."""
 

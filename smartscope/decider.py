@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from smartscope.admission import Admission, Refusal, rests_on_image
 from smartscope.command import Command, Request, RunPlan
 from smartscope.errors import Refused, StageFailed
 from smartscope.moment import Moment
@@ -48,15 +49,18 @@ class Decider:
         instrument: Instrument,
         sensor_shape: tuple[int, int],
         stage_affine: tuple[tuple[float, float], tuple[float, float]] | None,
+        admission: Admission,
     ) -> None:
         self.policies = tuple(sorted(policies, key=lambda ranked: -ranked.priority))
         self._gate, self._plan_gate, self._instrument = gate, plan_gate, instrument
-        self._sensor_shape, self._stage_affine = sensor_shape, stage_affine
+        self._sensor_shape, self._stage_affine, self._admission = sensor_shape, stage_affine, admission
         self._states: dict[str, Any] = {}
         self._silenced: set[str] = set()
         self.granted: dict[str, Command] = {}
         """By setting key, the command last granted."""
         self._busy: set[str] = set()
+        self.stale = self.untrusted = 0
+        """Results that were too old to drive anything; whose image could not be trusted."""
 
     @property
     def virtual_ns(self) -> int:
@@ -82,17 +86,26 @@ class Decider:
     def decide(self, result: Result, moment: Moment) -> list[Ruling]:
         """All rulings on one result, highest rank first; a mixed frame drives no policy.
 
+        What is too old, or rests on an image that cannot be trusted, is refused: policies are asked all the same, so
+        that the diary says what was missed, but they do not remember the result.
+
         Raises:
             StageFailed: a policy raised or returned nonsense; rulings before it are lost, nothing was carried out.
         """
         if result.frame.mixed:
             return []
+        old, doubt = self._admission.too_old(result, moment.t_ns), self._admission.untrusted(result)
         rulings: list[Ruling] = []
         owners: dict[str, str] = {}
         for ranked in self.policies:
             if ranked.name in self._silenced:
                 continue
-            for request in self._ask(ranked, result, moment):
+            refusal = old or (doubt if rests_on_image(ranked.policy, result) else None)
+            shown = result.raw() if doubt and not refusal else result
+            for request in self._ask(ranked, shown, moment, refusal):
+                if refusal:
+                    rulings.append(Ruling(ranked.name, request, Verdict(None, *refusal)))
+                    continue
                 setting = request.command.setting
                 owner = owners.setdefault(setting, ranked.name)
                 if owner != ranked.name:
@@ -102,6 +115,8 @@ class Decider:
                 else:
                     verdict = self._remember(self._judge(request, moment))
                 rulings.append(Ruling(ranked.name, request, verdict))
+        self.stale += old is not None
+        self.untrusted += doubt is not None
         return rulings
 
     def demand(self, request: Request, moment: Moment) -> Verdict:
@@ -127,14 +142,15 @@ class Decider:
             self.granted[verdict.granted.setting] = verdict.granted
         return verdict
 
-    def _ask(self, ranked: RankedPolicy, result: Result, moment: Moment) -> Sequence[Request]:
+    def _ask(self, ranked: RankedPolicy, result: Result, moment: Moment, refusal: Refusal | None) -> Sequence[Request]:
         try:
             choice = ranked.policy.decide(self._context(ranked.name, result, moment))
         except Exception as error:
             raise _failed(ranked.name, f"raised {type(error).__name__}: {error}") from error
         if not isinstance(choice, Choice) or not all(isinstance(request, Request) for request in choice.requests):
             raise _failed(ranked.name, f"returned {choice!r:.80} instead of a Choice of Requests")
-        self._states[ranked.name] = choice.state
+        if not refusal:
+            self._states[ranked.name] = choice.state
         return choice.requests
 
     def _context(self, name: str, result: Result, moment: Moment) -> Context:

@@ -1,15 +1,13 @@
-"""What this machine is: versions, adapters, disk, ports, clock and GPU, each with a remedy where something is amiss."""
+"""What this machine is: versions, adapters, disk, ports, clock and engines, with a remedy where something is amiss."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
 import socket
-import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ def examine() -> dict[str, Any]:
         "disk": _disk(warnings),
         "ports": _ports(warnings),
         "clock": _clock(),
-        "gpu": _gpu(),
+        **_diagnostics(warnings),
         "warnings": warnings,
     }
 
@@ -149,11 +147,13 @@ def _clock() -> dict[str, float]:
     return {"resolution_ns": float(min(steps)), "sleep_1_ms_takes_ms": round((time.perf_counter() - began) * 1e3, 3)}
 
 
-def _gpu() -> dict[str, str]:
-    if importlib.util.find_spec("torch") is None:
-        return {"torch": "not installed (pip install smartscope[torch])"}
-    import torch  # type: ignore[import-not-found,unused-ignore]
-
-    if not torch.cuda.is_available():
-        return {"cuda": "no device; models run on the CPU"}
-    return {"cuda": torch.cuda.get_device_name(0), "torch": torch.__version__, "python": sys.version.split()[0]}
+def _diagnostics(warnings: list[str]) -> dict[str, dict[str, str]]:
+    """What the packages beside the core say of this machine (engines for networks), each under a topic of its own."""
+    found: dict[str, dict[str, str]] = {}
+    for point in entry_points(group="smartscope.diagnostics"):
+        try:
+            found[point.name] = dict(point.load()())
+        except Exception as error:
+            found[point.name] = {"failed": f"{type(error).__name__}: {error}"}
+            warnings.append(f"{point.name} could not be examined ({point.value}): {type(error).__name__}: {error}")
+    return found

@@ -10,6 +10,8 @@
     │   ├── CameraStopped     the camera's sequence ended although nobody asked for it
     │   └── DeviceTimeout     a device call or a frame did not come in time
     ├── Refused               the safety gate says no
+    ├── EngineError           an inference engine cannot be opened, or failed while running
+    │   └── UnsupportedModel  a network, package or file that the engine, or smartscope, cannot take
     ├── StageFailed           a model raised, was too late or returned nonsense
     ├── RecorderError         the record can no longer be kept (disk full, writer too slow)
     ├── Interrupted           a signal ended the run, in order, before its planned end
@@ -90,6 +92,14 @@ class DeviceTimeout(DeviceError):
 
 class Refused(SmartscopeError):
     """The safety gate refuses a command or a plan."""
+
+
+class EngineError(SmartscopeError):
+    """An inference engine cannot be opened, or failed while running."""
+
+
+class UnsupportedModel(EngineError):
+    """A network, package or file that cannot be taken: wrong operator, shape, dtype, manifest."""
 
 
 class StageFailed(SmartscopeError):

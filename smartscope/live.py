@@ -14,7 +14,7 @@ from smartscope.errors import DeviceError, SmartscopeError, StageFailed
 from smartscope.grabber import Grabber, Window
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
-from smartscope.pipeline import Pipeline
+from smartscope.pipeline import Abandoned, Pipeline
 from smartscope.ports import Microscope
 from smartscope.result import Result
 from smartscope.safety.watchdog import Watchdog
@@ -42,9 +42,15 @@ class LiveRun:
         self._watchdog = watchdog
         self._capabilities = microscope.capabilities()
         self._results: NewestWins[Result] = NewestWins()
-        self._understood = 0
+        self._understood = self._replaced = 0
         self._movers = ThreadPoolExecutor(1, "mover")
         self._stop = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+
+    @property
+    def displaced_results(self) -> int:
+        """Results that newer ones displaced before the loop could take them."""
+        return self._results.statistics().displaced
 
     def send(self, command: Command) -> Future[Applied]:
         """Begin a command from the loop's thread, which never waits for a moving device or a restarting camera."""
@@ -62,18 +68,14 @@ class LiveRun:
 
     def run(self, loop: Loop) -> None:
         """Until the loop is asked to stop; raises what any thread raised, with the light already off."""
-        threads = [
-            threading.Thread(target=self._guarded, args=(loop, body), name=name, daemon=True)
-            for name, body in (("grabber", self._grab), ("pipeline", self._understand))
-        ]
         interval_s, excepthook = sys.getswitchinterval(), threading.excepthook
         threading.excepthook = lambda raised: loop.fail(_foreign(raised.exc_value, "a device's own thread"))
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.freeze()  # later collections look at what is new only, and hold the interpreter for less than a frame
         try:
             loop.begin()
-            for thread in threads:
-                thread.start()
+            self._start(loop, "grabber", self._grab)
+            self._start(loop, "pipeline", self._understand)
             self._decide(loop)
         finally:
             self._watchdog.forget("loop")
@@ -81,13 +83,24 @@ class LiveRun:
             self._stop.set()
             self._mailbox.close()
             loop.end()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join(timeout=2.0)
+            for thread in self._threads.values():
+                thread.join(timeout=2.0)
             self._movers.shutdown(wait=False, cancel_futures=True)
             sys.setswitchinterval(interval_s)
             threading.excepthook = excepthook
             gc.unfreeze()
+
+    def _start(self, loop: Loop, name: str, body: Callable[[Loop], None]) -> None:
+        thread = threading.Thread(target=self._guarded, args=(loop, body), name=name, daemon=True)
+        self._threads[name] = thread
+        thread.start()
+
+    def _replace_hanging(self, loop: Loop) -> None:
+        """Go on without the thread of a pass that was abandoned; it ends itself, should it ever come back."""
+        while self._replaced < self._pipeline.abandoned:
+            self._replaced += 1
+            self._understood += 1
+            self._start(loop, "pipeline", self._understand)
 
     def _decide(self, loop: Loop) -> None:
         while not loop.stop_asked:
@@ -97,6 +110,7 @@ class LiveRun:
             if (lapse := self._watchdog.recovered()) is not None:
                 loop.ask("relight", why=f"all threads answer again after {lapse.why}")
             loop.tick()
+            self._replace_hanging(loop)
             if (why := self._grabber.finished) and self._idle():
                 loop.ask("stop", why=why)
 
@@ -109,6 +123,8 @@ class LiveRun:
         try:
             while not self._stop.is_set():
                 body(loop)
+        except Abandoned:
+            return
         except SmartscopeError as error:
             loop.fail(error)
         except BaseException as error:

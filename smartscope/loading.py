@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from smartscope.config import ExperimentConfig
+from smartscope.config import CAMERA_MAPS, ExperimentConfig
 from smartscope.errors import ConfigurationError, InputError, Problem
 from smartscope.plugins import problems_of
 
@@ -73,7 +73,7 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """The mapping in a YAML file; relative paths of camera maps are taken from its folder.
 
     Raises:
         InputError: missing, unreadable, not YAML, or not a mapping.
@@ -97,7 +97,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(
             "holds no experiment: its top level is no mapping", where=str(path), remedy="see configs/demo.yaml"
         )
+    _anchor_maps(tree, path.parent)
     return tree
+
+
+def _anchor_maps(tree: dict[str, Any], folder: Path) -> None:
+    """Let relative paths of the camera's maps begin where the YAML file lies, wherever one works."""
+    microscope = tree.get("microscope")
+    camera = microscope.get("camera") if isinstance(microscope, dict) else None
+    if isinstance(camera, dict):
+        for key in CAMERA_MAPS:
+            if isinstance(camera.get(key), str):
+                camera[key] = str(folder / camera[key])
 
 
 def validate(tree: Mapping[str, Any], source: str) -> ExperimentConfig:

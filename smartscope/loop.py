@@ -20,7 +20,7 @@ from smartscope.errors import DeviceTimeout, Refused, SmartscopeError, StageFail
 from smartscope.frame import Frame, Roi
 from smartscope.grabber import Grabber
 from smartscope.moment import Moment
-from smartscope.pipeline import Pipeline
+from smartscope.pipeline import FallBack, Pipeline
 from smartscope.ports import Clock, Delay, DoseState, Microscope
 from smartscope.recorder.rows import command_to_row
 from smartscope.result import Result
@@ -115,6 +115,11 @@ class Loop:
         self._lit_before = lit or self._lit_before
         self._microscope.dark(lapse.began_ns)
         self._diary.event("alarm", lapse.began_ns, what=f"light lapsed: {lapse.why}")
+
+    def note_fallback(self, fallback: FallBack) -> None:
+        """A model failed and its fall-back goes on in its place."""
+        what, then = f"model {fallback.stage}: {fallback.why}", f"{fallback.to} has taken over"
+        self._diary.event("alarm", fallback.t_ns, what=what, then=then)
 
     def see_frame(self, frame: Frame) -> None:
         """A sink of the grabber: notes the first frame that shows each change."""
@@ -400,7 +405,10 @@ class Loop:
             return
         busy_ms = (self._clock.now_ns() - since_ns) / 1e6
         if busy_ms > max(HANG_DEADLINES * stage.deadline_ms, 1000.0):
-            stage.silenced = f"has not answered for {busy_ms:.0f} ms"
+            why = f"has not answered for {busy_ms:.0f} ms"
+            if self._pipeline.abandon(stage, since_ns, why):
+                return
+            stage.silenced = why
             allowed, remedy = f"deadline {stage.deadline_ms:g} ms", "use a faster model or a longer deadline_ms"
             self.contain(StageFailed(stage.silenced, where=f"model {stage.name}", allowed=allowed, remedy=remedy))
 

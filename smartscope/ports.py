@@ -155,9 +155,17 @@ class Microscope(Protocol):
         """Dark, stop, restore the state found at entry (lights excepted), let go of the hardware."""
 
 
+READABLE = frozenset({"image", "detections", "tracks", "quality"})
+"""What of a result a model or a policy may rest on."""
+
+
 @runtime_checkable
 class Model(Protocol):
-    """Understands frames: no hardware, no clock."""
+    """Understands frames: no hardware, no clock.
+
+    An attribute ``reads``, a part of ``READABLE``, says what of ``so_far`` it rests on; without it, all counts. What it
+    adds to a result counts as resting on the denoised image where that does, and drives nothing unless it is trusted.
+    """
 
     history: int
     """How many earlier frames it wants beside the newest."""
@@ -240,7 +248,12 @@ class Choice:
 
 @runtime_checkable
 class Policy(Protocol):
-    """Pure: the same context gives the same choice."""
+    """Pure: the same context gives the same choice.
+
+    An attribute ``reads``, a part of ``READABLE``, says which values it rests on; without it, all count. While the
+    denoised image cannot be trusted, a policy that reads what comes from it may ask, but is refused and forgets; the
+    others are shown the raw frame's values alone.
+    """
 
     def decide(self, context: Context) -> Choice:
         """Look at a result, ask for changes."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from smartscope.admission import Admission
 from smartscope.assembly import RunOutcome, capabilities_from_row, instrument_of, ranked_policies, stages_of
 from smartscope.clock import VirtualClock
 from smartscope.command import Command, Request
@@ -116,6 +117,7 @@ class _OnceMore:
             instrument,
             capabilities.sensor_shape,
             capabilities.stage_affine,
+            Admission.of(config.safety),
         )
         self._frames = {row["index"]: row for row in run.frame_rows}
         self._pipeline = Pipeline(stages_of(config, instrument), VirtualClock()) if recompute else None
@@ -189,6 +191,7 @@ class _OnceMore:
             for i in range(index - self._pipeline.history, index)
             if i in self._frames and self._frames[i]["epoch"] == recorded.frame.epoch
         ]
+        self._pipeline.follow(recorded.timings)
         again = self._pipeline.process((*window, recorded.frame))
         self.off += not all(
             np.isclose(again.quality.get(name, np.nan), value, rtol=TOLERANCE, atol=TOLERANCE)

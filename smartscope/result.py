@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from smartscope.frame import Frame
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+
+RESIDUAL_BLOCK_PX = 16
+"""Edge of the blocks of ``Result.residual_map``; those at the lower and right edge of a frame may be smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,33 @@ class Result:
     quality: Mapping[str, float] = field(default_factory=dict)
     """Figures by name with their unit: ``signal_to_noise``, ``signal_e``, ``background_e``, ``saturated_fraction`` …"""
     trust: float = 1.0
-    """0 (do not act on this) to 1; each model multiplies in its own."""
+    """0 (do not act on this) to 1, for the raw frame and what was measured on it; each model multiplies in its own."""
     why_trust: str = ""
-    """Why the trust is not 1."""
+    """Why a trust, this or ``image_trust``, is not 1."""
     timings: tuple[StageTiming, ...] = ()
     ready_ns: int = 0
     """When the last stage ended, on the run's clock."""
+    image_trust: float | None = None
+    """The trust in ``image`` and all that rests on it: how well it explains the frame. None: nobody has judged it."""
+    residual_map: Floats | None = None
+    """(2, h, w) float32: what ``image`` leaves of the frame, block by block, over what noise leaves: residuals as they
+    are, and smoothed at the scale of the optics. About 1 or less; more where structure was removed or invented."""
+    from_image: frozenset[str] = frozenset()
+    """What rests on ``image``, not on raw frames alone: ``detections``, ``tracks``, names of ``quality``; kept by the
+    pipeline."""
+
+    def raw(self) -> Result:
+        """What is left without the denoised image and all that rests on it."""
+        return replace(
+            self,
+            image=None,
+            image_trust=None,
+            residual_map=None,
+            detections=None if "detections" in self.from_image else self.detections,
+            tracks=None if "tracks" in self.from_image else self.tracks,
+            quality={name: value for name, value in self.quality.items() if name not in self.from_image},
+            from_image=frozenset(),
+        )
 
 
 def empty_detections() -> Detections:

@@ -49,6 +49,8 @@ class VirtualRun:
         self._sequence = itertools.count()
         self._busy = False
         self._epoch_of_camera_event = 0
+        self.displaced_results = 0
+        """None: whoever runs, runs alone."""
 
     def send(self, command: Command) -> Future[Applied]:
         """Begin a command: what acts at once is done at once, what takes time lets the others go on meanwhile."""

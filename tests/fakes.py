@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import useq
 
+from smartscope.admission import Admission
 from smartscope.clock import VirtualClock
 from smartscope.command import Applied, Command, MoveFocus, MoveStage, SetExposure, SetLight, SetRoi
 from smartscope.config import ExperimentConfig
@@ -246,6 +247,7 @@ class VirtualRig:
             Instrument(microscope.camera, microscope.optics),
             capabilities.sensor_shape,
             capabilities.stage_affine,
+            Admission.of(self.config.safety),
         )
         self.pipeline = Pipeline(stages, self.clock)
         mailbox: NewestWins[Window] = NewestWins()
@@ -265,6 +267,7 @@ class VirtualRig:
             diary,  # type: ignore[arg-type]
             self.run.send,
         )
+        self.pipeline.on_fallback = self.loop.note_fallback
 
     def _see(self, frame: Frame) -> None:
         self.loop.see_frame(frame)

@@ -15,6 +15,8 @@ from smartscope.command import MoveStage, Request, RunPlan, SetExposure, SetLigh
 from smartscope.frame import Frame, Roi
 from smartscope.ports import Choice, Context, Instrument
 from smartscope.result import Result
+from smartscope_models.denoise import VarianceStabilisedDenoiser
+from smartscope_models.denoise.trust import TrustMeter
 
 LET_GO = threading.Event()
 """Ends the hang of ``HangingModel``."""
@@ -82,6 +84,24 @@ class SelfishModel(GoodModel):
                 ctypes.PyDLL(None).usleep(int(self.for_ms * 1e3))
             self.for_ms = 0.0
         return so_far
+
+
+class InventingDenoiser(GoodModel):
+    """Its images are sound; then they have a bright square that nobody has seen."""
+
+    def __init__(self, setup: Instrument, *, at_frame: int = 10) -> None:
+        super().__init__(setup, at_frame=at_frame)
+        self._sound, self._trust = VarianceStabilisedDenoiser(setup), TrustMeter(setup)
+
+    def warm_up(self, shape: tuple[int, int]) -> None:
+        self._sound.warm_up(shape)
+
+    def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
+        image = self._sound.step(frames, so_far).image
+        assert image is not None
+        if frames[-1].index >= self.at_frame:
+            image[20:30, 30:40] += 200.0
+        return self._trust.judge(frames[-1], image, so_far)
 
 
 class BrokenModel(GoodModel):

@@ -86,6 +86,7 @@ class QualityMeter:
     """
 
     history = 0
+    reads: frozenset[str] = frozenset()
 
     def __init__(
         self, setup: Instrument, *, max_saturated_fraction: Annotated[float, Field(ge=0, le=1)] = 1e-4

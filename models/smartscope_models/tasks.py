@@ -15,7 +15,7 @@ from smartscope.frame import Frame, Pixels
 from smartscope.ports import Instrument, Model, TaskInputs
 from smartscope.result import Detections, Result
 from smartscope_models.detection.objects import detections_of
-from smartscope_models.estimate import MAX_FRAMES, estimate_calibration
+from smartscope_models.estimate import chosen_frames, estimate_noise
 from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
 from smartscope_models.tables import NEEDED, DetectionTable, read_detections, write_table
 from smartscope_models.tracking import KalmanTracker
@@ -100,7 +100,7 @@ class TrackTask:
         return {"model": f"{name}, track", "points": count, **watch.figures(), **known}
 
 
-_RESERVED = ("camera_given", "model", "detector", "engine")
+_RESERVED = ("camera_given", "model", "detector")
 
 
 class Stopwatch:
@@ -129,14 +129,16 @@ class Stopwatch:
         }
 
 
-def _instrument(movie: TiffMovie, inputs: TaskInputs) -> tuple[Instrument, dict[str, float]]:
+def _instrument(movie: TiffMovie, inputs: TaskInputs) -> tuple[Instrument, dict[str, Any]]:
     """The instrument as given, or with a camera fitted to the movie; and what was fitted."""
     if inputs.options.get("camera_given", True):
         return inputs.instrument, {}
-    chosen = np.unique(np.linspace(0, len(movie) - 1, MAX_FRAMES).astype(int))
-    camera = estimate_calibration([movie.pixels(int(i)) for i in chosen], inputs.instrument.camera, movie.bits)
+    noise = estimate_noise([movie.pixels(index) for index in chosen_frames(len(movie))])
+    camera = noise.calibration(inputs.instrument.camera, movie.bits)
     fitted = ("electrons_per_adu", "offset_adu", "read_noise_e")
-    return Instrument(camera, inputs.instrument.optics), {f"estimated_{key}": getattr(camera, key) for key in fitted}
+    figures: dict[str, Any] = {f"estimated_{key}": getattr(camera, key) for key in fitted}
+    figures["estimated_noise_correlation"] = max(noise.lag1_x, noise.lag1_y, key=abs)
+    return Instrument(camera, inputs.instrument.optics), {**figures, "warnings": list(noise.warnings)}
 
 
 def _model(options: Mapping[str, Any], key: str, default: str, instrument: Instrument) -> tuple[str, Model]:

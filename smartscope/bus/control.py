@@ -159,7 +159,7 @@ class Control:
         if asked.window:
             image, units = to_uint8(image, *asked.window), ""
             header["window"] = asked.window
-        return Answer(header, {"image": (image, units)})
+        return Answer(header, {**arrays, "image": (image, units)})
 
 
 def _plain(handler: Handler) -> Callable[[Mapping[str, Any], Role], Answer]:

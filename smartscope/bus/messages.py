@@ -127,6 +127,18 @@ class Metrics(Header):
     """By the camera or the grabber."""
     displaced_frames: int | None = None
     """Not understood because a newer one came."""
+    displaced_results: int | None = None
+    """Not decided on because a newer one came."""
+    mixed_frames: int | None = None
+    """A setting changed during the exposure."""
+    late_answers: int | None = None
+    """Of models, after their deadline."""
+    stale_results: int | None = None
+    """Too old to drive anything."""
+    untrusted_results: int | None = None
+    """With a denoised image that could not be trusted."""
+    fallback_results: int | None = None
+    """That a fall-back had part in."""
 
 
 class Data(Header):
@@ -138,7 +150,11 @@ class Data(Header):
 
 
 class Image(Data):
-    """Pixels: array ``image`` (H, W)."""
+    """Pixels: array ``image`` (H, W).
+
+    A denoised image that was judged brings ``residual_map`` (2, h, w): what it leaves of the frame in blocks of 16
+    pixels, over what noise would leave, as it is and smoothed at the scale of the optics.
+    """
 
     type: Literal["frame"]
 

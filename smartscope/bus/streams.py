@@ -65,7 +65,10 @@ def content_of(stream: str, item: Frame | Result) -> Content | None:
         return Content("frame", stream, item, _acquisition(item), {"image": (item.pixels, "adu")})
     if stream == "denoised" and item.image is not None:
         fields = {**_acquisition(item.frame), **_verdict(item)}
-        return Content("frame", stream, item.frame, fields, {"image": (item.image, "adu")})
+        arrays: Arrays = {"image": (item.image, "adu")}
+        if item.residual_map is not None:
+            arrays = {**arrays, "residual_map": (item.residual_map, "")}
+        return Content("frame", stream, item.frame, fields, arrays)
     table = {"detections": item.detections, "tracks": item.tracks}.get(stream)
     return None if table is None else Content(stream, stream, item.frame, _verdict(item), _columns(table))
 
@@ -79,6 +82,8 @@ def _verdict(result: Result) -> dict[str, Any]:
     return {
         "t_ready_ns": result.ready_ns,
         "trust": result.trust,
+        "image_trust": result.image_trust,
+        "from_image": sorted(result.from_image),
         "why_trust": result.why_trust,
         "quality": result.quality,
     }

@@ -21,6 +21,7 @@ SILENCE_S = 3.0
 """So long without a heartbeat, and the controller counts as gone."""
 _STALE_MS = 1000.0
 _DECISIONS_SHOWN = 8
+_PASSED_OVER = {"too old": "stale_results", "not trusted": "untrusted_results", "by fall-back": "fallback_results"}
 
 
 class Board:
@@ -80,6 +81,7 @@ class Board:
             ("latency p95", _number(known, "latency_p95_ms", "{:.1f} ms")),
             ("lost", _number(known, "lost_frames", "{} frames")),
             ("displaced", _number(known, "displaced_frames", "{} frames")),
+            *((name, f"{known[key]} results") for name, key in _PASSED_OVER.items() if known.get(key)),
         ]
         return [(name, value) for name, value in rows if value]
 

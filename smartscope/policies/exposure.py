@@ -56,6 +56,8 @@ class ExposurePolicy:
     before the last change.
     """
 
+    reads = frozenset({"quality"})
+
     def __init__(
         self,
         target_signal_to_noise: Annotated[float, Field(gt=0, allow_inf_nan=False)],

@@ -34,6 +34,8 @@ class FieldOfViewPolicy:
     ``roi`` opens the whole sensor again.
     """
 
+    reads = frozenset({"tracks"})
+
     def __init__(
         self,
         label: Literal["cell", "spot", "any"] = "cell",

@@ -34,6 +34,9 @@ class LaserPowerPolicy:
     limits for the light, it asks for nothing. The exposure policy may hold the image quality meanwhile.
     """
 
+    reads: frozenset[str] = frozenset()
+    """Nothing of a result: dose and time alone."""
+
     def __init__(
         self,
         light: str,

@@ -61,6 +61,11 @@ class RunReader:
         image: npt.NDArray[np.float32] = self._plane(self.path / "results" / row["store"], row["plane"])
         return image
 
+    def residual_map(self, row: Mapping[str, Any]) -> npt.NDArray[np.float32] | None:
+        """(2, h, w) float32, as in ``Result``, to two digits, of one of ``processed_rows``; None where it has none."""
+        found = row.get("residual_map")
+        return None if found is None else np.array(found, np.float32)
+
     def _plane(self, path: Path, plane: int) -> Any:
         if path not in self._stores:
             self._stores[path] = read_planes(path)

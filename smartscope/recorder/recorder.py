@@ -127,7 +127,8 @@ class Recorder:
             self._images += 1
         objects = len(result.detections or ()) + len(result.tracks or ())
         weight = _ROW_BYTES + 40 * objects + (image.nbytes if image is not None else 0)
-        slim = replace(result, frame=without_pixels(result.frame), image=image)
+        residual_map = None if image is None else result.residual_map
+        slim = replace(result, frame=without_pixels(result.frame), image=image, residual_map=residual_map)
         self._put_row(ResultItem(slim, context_row), weight)
 
     def put_decision(self, decision: Decision) -> None:

@@ -177,12 +177,14 @@ def columns_from_row(kind: type[Columns], row: Mapping[str, Any]) -> Columns:
 
 
 def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) -> Row:
-    """A result without its image, under the index of its frame."""
+    """A result without its image and what that leaves, under the index of its frame."""
     row: Row = {
         "frame": result.frame.index,
         "ready_ns": result.ready_ns,
         "quality": dict(result.quality),
         "trust": result.trust,
+        "image_trust": result.image_trust,
+        "from_image": sorted(result.from_image),
         "why_trust": result.why_trust,
         "timings": [[t.stage, t.started_ns, t.ended_ns, t.outcome, t.why] for t in result.timings],
         "detections": None if result.detections is None else columns_to_row(result.detections),
@@ -201,6 +203,8 @@ def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
         tracks=None if row["tracks"] is None else columns_from_row(Tracks, row["tracks"]),
         quality={name: float(value) for name, value in row["quality"].items()},
         trust=float(row["trust"]),
+        image_trust=row.get("image_trust"),  # runs of before the image was judged do not say
+        from_image=frozenset(row.get("from_image", ())),
         why_trust=row["why_trust"],
         timings=tuple(StageTiming(*timing) for timing in row["timings"]),
         ready_ns=row["ready_ns"],

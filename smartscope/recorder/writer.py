@@ -127,6 +127,8 @@ class RunWriter:
     def _write_result(self, item: ResultItem) -> None:
         image, frame = item.result.image, item.result.frame
         if image is not None and not self._abandoned:
-            self._processed.add(image, frame, {"frame": frame.index})
+            left = item.result.residual_map
+            row = {"frame": frame.index, "residual_map": None if left is None else left.astype(float).round(2).tolist()}
+            self._processed.add(image, frame, row)
         self._results.append(result_to_row(item.result, item.context_row))
         self._tracks.append(item.result)

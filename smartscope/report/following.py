@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from smartscope.admission import Admission, rests_on_image
 from smartscope.config import ExperimentConfig, PolicyConfig
 from smartscope.errors import PluginError
 from smartscope.frame import Frame
@@ -58,11 +59,15 @@ def _policy(entry: PolicyConfig) -> FieldOfViewPolicy | None:
 
 def _follow(record: Record, config: ExperimentConfig, policy: FieldOfViewPolicy) -> Iterator[Followed]:
     state: Any = None
+    admission = Admission.of(config.safety)
     for row in record.results:
         frame_row = record.frame_row(row.frame)
         if frame_row is None or row.context is None or (frame := frame_from_row(frame_row)).mixed:
             continue
         context = _context(row, frame, Moment.from_row(row.context), config, state)
+        doubt = admission.untrusted(context.result) and rests_on_image(policy, context.result)
+        if doubt or admission.too_old(context.result, context.t_ns):
+            continue  # the run's policy was refused, and forgot
         state = policy.decide(context).state
         if isinstance(state, Target) and row.tracks is not None:
             yield _followed(row, frame, context, state)
@@ -82,7 +87,15 @@ def _followed(row: ResultRow, frame: Frame, context: Context, target: Target) ->
 
 def _context(row: ResultRow, frame: Frame, moment: Moment, config: ExperimentConfig, state: Any) -> Context:
     return Context(
-        result=Result(frame, detections=row.detections, tracks=row.tracks, quality=row.quality, trust=row.trust),
+        result=Result(
+            frame,
+            detections=row.detections,
+            tracks=row.tracks,
+            quality=row.quality,
+            trust=row.trust,
+            image_trust=row.image_trust,
+            from_image=row.from_image,
+        ),
         t_ns=moment.t_ns,
         elapsed_s=moment.elapsed_s,
         remaining_s=moment.remaining_s,

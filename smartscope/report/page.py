@@ -61,6 +61,7 @@ def page(record: Record) -> str:
         _section("How it went", _curves(record, target)),
         _section("Latency", tables.latency(record), "ms"),
         _section("Decisions", tables.policies(record) + tables.decisions(record)),
+        _section("Passed over", tables.drops(record)),
         _section("Events", tables.events(record)),
         _section("Provenance", tables.provenance(record) + _links(record)),
     ]

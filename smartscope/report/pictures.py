@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from smartscope.frame import Settings
+from smartscope.recorder.jsonl import Row
 from smartscope.recorder.rows import settings_from_row
 from smartscope.recorder.tables import Geometry
 from smartscope.report import png
 from smartscope.report.chart import number, ticks
 from smartscope.report.following import Followed
 from smartscope.report.record import Image, Record, ResultRow, read_image
+from smartscope.result import RESIDUAL_BLOCK_PX
 
 MOST_PX = 512
 """Pictures are cut to so many pixels in the middle."""
@@ -25,6 +27,9 @@ TRAIL_ROWS = 60
 MAP_ROWS = 1500
 HUES = 8
 """Colours that tracks take in turn."""
+
+MOST_LEFT = 3.0
+"""Shown white: residuals of three times the noise's."""
 
 Place = tuple[float, float]
 
@@ -79,10 +84,23 @@ def raw_beside_denoised(record: Record) -> str:
         low, high = _contrast(denoised)
         pixel_um = scene(record).pixel_um
         settings = f"frame {row['frame']:,}, {number(frame_row['exposure_ms'])} ms"
-        return _picture(raw, low, high, pixel_um, "Raw", settings) + _picture(
-            denoised, low, high, pixel_um, "Denoised", f"same frame, same contrast ({low:.0f} to {high:.0f} ADU)"
+        return (
+            _picture(raw, low, high, pixel_um, "Raw", settings)
+            + _picture(
+                denoised, low, high, pixel_um, "Denoised", f"same frame, same contrast ({low:.0f} to {high:.0f} ADU)"
+            )
+            + _left(row, pixel_um)
         )
     return ""
+
+
+def _left(row: Row, pixel_um: float) -> str:
+    """What the denoised image leaves of structure, block by block."""
+    if not (residual_map := row.get("residual_map")):
+        return ""
+    structure = np.array(residual_map[1], np.float32)
+    said = f"structure removed or invented, over noise: black 0, white {MOST_LEFT:g}; at most {structure.max():.2g}"
+    return _picture(structure, 0.0, MOST_LEFT, RESIDUAL_BLOCK_PX * pixel_um, "Left by the denoiser", said)
 
 
 def last_objects(record: Record, target: Sequence[Followed]) -> str:

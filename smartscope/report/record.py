@@ -42,6 +42,8 @@ class ResultRow:
     ready_ns: int
     quality: Mapping[str, float]
     trust: float
+    image_trust: float | None
+    from_image: frozenset[str]
     timings: Sequence[tuple[str, int, int, str, str]]
     """(stage, started_ns, ended_ns, outcome, why)."""
     detections: Detections | None
@@ -195,6 +197,8 @@ def _result(row: Row) -> ResultRow:
         ready_ns=row.get("ready_ns", 0),
         quality={name: float(value) for name, value in row.get("quality", {}).items()},
         trust=float(row.get("trust", 1.0)),
+        image_trust=row.get("image_trust"),
+        from_image=frozenset(row.get("from_image", ())),
         timings=[(timing[0], timing[1], timing[2], timing[3], timing[4]) for timing in row.get("timings", ())],
         detections=None if detections is None else columns_from_row(Detections, detections),
         tracks=None if tracks is None else columns_from_row(Tracks, tracks),

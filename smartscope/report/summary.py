@@ -18,6 +18,11 @@ TOLERANCE = 0.10
 """Signal-to-noise counts as held within this fraction of its target."""
 SETTLING_S = 2.0
 """What happens before is settling, and not counted."""
+WORTH_TELLING = {
+    "stale_results": "too old to act on",
+    "untrusted_results": "not trusted",
+    "fallback_results": "by fall-back",
+}
 
 
 def summarise(run_folder: Path) -> dict[str, Any]:
@@ -53,6 +58,7 @@ def summary_of(record: Record, target: Sequence[Followed]) -> dict[str, Any]:
         "targets": len({row.track_id for row in target}) if target else None,
         "dose_spent_j_per_cm2": float(dose.value.max()) if len(dose) else None,
         "dose_budget_j_per_cm2": series.dose_budget_j_per_cm2(record),
+        "drops": record.run.get("drops"),
         "decisions": record.counts.get(files.DECISIONS, 0),
         "decisions_granted": len(granted),
         "decisions_clipped": sum(bool(row["clipped_by"]) for row in granted),
@@ -85,6 +91,8 @@ def achievements(summary: Mapping[str, Any]) -> list[str]:
         said.append(f"exposure to effect {effect['p50']:.3g} ms (p95 {effect['p95']:.3g})")
     elif ready := summary["frame_to_result_ms"]:
         said.append(f"frame to result {ready['p50']:.3g} ms (p95 {ready['p95']:.3g})")
+    drops = summary.get("drops") or {}
+    said += [f"{drops[name]:,} results {how}" for name, how in WORTH_TELLING.items() if drops.get(name)]
     return said
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from smartscope.drops import DROPS
 from smartscope.recorder.jsonl import Row
 from smartscope.report import series
 from smartscope.report.chart import number
@@ -75,6 +76,19 @@ def decisions(record: Record) -> str:
         lines.append(_decision_row(record, rows[i]))
         before = i
     return _table(["time, s", "who*", "asked*", "granted*", "why*", "latency, ms"], lines)
+
+
+def drops(record: Record) -> str:
+    """What drove nothing, and why; empty where the run did not come so far as to say."""
+    counts = record.run.get("drops")
+    if not isinstance(counts, Mapping):
+        return ""
+    rows = [
+        f"<tr><th>{escape(what)}</th><td>{int(counts[name]):,}</td></tr>"
+        for name, what in DROPS.items()
+        if name in counts
+    ]
+    return _table(["what*", "count"], rows)
 
 
 def events(record: Record) -> str:

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from smartscope.frame import Certainty, Frame, Pixels, Roi, Settings
-from smartscope.ports import Model
-from smartscope.result import Result
+from smartscope.ports import READABLE, Model
+from smartscope.result import RESIDUAL_BLOCK_PX, Result
 
 SHAPE = (64, 80)
 PERIOD_NS = 10_000_000
@@ -125,6 +125,20 @@ class ModelContract:
         for frame, result in zip(frames, self.run(self.make(), frames), strict=True):
             check(result, self.so_far(frame))
 
+    def test_reads_what_it_says(self) -> None:
+        """Where ``reads`` leaves the image out, the image makes no difference to what the model adds."""
+        frame, model = a_frame(a_scene()), self.make()
+        reads = getattr(model, "reads", READABLE)
+        assert reads <= READABLE
+        flat, steep = (np.full(SHAPE, 100, np.float32), np.outer(np.arange(SHAPE[0]), np.ones(SHAPE[1])).astype("f4"))
+        answers = []
+        for image in (flat, steep):
+            model = self.make()
+            model.warm_up(SHAPE)
+            answers.append(model.step([frame] * (model.history + 1), replace(self.so_far(frame), image=image)))
+        first, second = (replace(answer, image=None) for answer in answers)
+        assert "image" in reads or same(first, second), f"it reads the image beside {sorted(reads)}"
+
     def test_is_deterministic(self) -> None:
         """Two models made alike say the same."""
         first, second = (self.run(self.make(), a_movie()) for _ in range(2))
@@ -156,6 +170,8 @@ def check(result: Result, so_far: Result) -> None:
     assert result.timings == so_far.timings
     assert 0 <= result.trust <= so_far.trust, f"trust {result.trust} after {so_far.trust}"
     assert result.trust == 1 or result.why_trust, "trust is not 1 and nobody says why"
+    if result.image is not None and not same(result.image, so_far.image):
+        _check_judgement(result)
     if result.image is not None:
         assert result.image.shape == shape
         assert result.image.dtype == np.float32
@@ -173,6 +189,19 @@ def check(result: Result, so_far: Result) -> None:
         assert np.array_equal(result.detections.x_px[: len(so_far.detections)], so_far.detections.x_px)
     if result.tracks is not None:
         assert len(np.unique(result.tracks.track_id)) == len(result.tracks), "one identity twice in a frame"
+
+
+def _check_judgement(result: Result) -> None:
+    """An image comes with what tells whether it can be trusted, else nothing that rests on it drives anything."""
+    assert result.image_trust is not None, "nobody has judged the image (smartscope_models.denoise.trust)"
+    assert 0 <= result.image_trust <= 1
+    assert result.image_trust == 1 or result.why_trust, "the image's trust is not 1 and nobody says why"
+    assert result.residual_map is not None
+    height, width = (-(-n // RESIDUAL_BLOCK_PX) for n in result.frame.pixels.shape)
+    assert result.residual_map.shape == (2, height, width)
+    assert result.residual_map.dtype == np.float32
+    assert np.isfinite(result.residual_map).all()
+    assert (result.residual_map >= 0).all()
 
 
 def _check_table(table: Any) -> None:

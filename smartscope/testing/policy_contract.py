@@ -21,7 +21,7 @@ import pytest
 from smartscope.command import Request
 from smartscope.config import CameraCalibration, LightLimits, LimitsConfig, OpticsConfig, Range
 from smartscope.frame import Certainty, Frame, Roi, Settings
-from smartscope.ports import Choice, Context, Delay, DoseState, Instrument, Policy
+from smartscope.ports import READABLE, Choice, Context, Delay, DoseState, Instrument, Policy
 from smartscope.result import Result, Tracks, empty_detections, empty_tracks
 
 LIGHT = "laser_488"
@@ -151,8 +151,10 @@ class PolicyContract:
         raise NotImplementedError(f"{type(self).__name__}.make() must build the policy under test")
 
     def test_is_a_policy(self) -> None:
-        """It has the port's method."""
-        assert isinstance(self.make(), Policy)
+        """It has the port's method; what it says to read is there to be read."""
+        policy = self.make()
+        assert isinstance(policy, Policy)
+        assert getattr(policy, "reads", READABLE) <= READABLE
 
     @pytest.mark.parametrize("name", situations())
     def test_answers_in_any_situation(self, name: str) -> None:
@@ -174,6 +176,15 @@ class PolicyContract:
         assert policy.decide(given) == first
         assert pickle.dumps((policy, given)) == before, "decide() changed the policy or its context"
         assert self.make().decide(situations()[name]) == first, "two policies made alike decide differently"
+
+    @pytest.mark.parametrize("name", situations())
+    def test_reads_what_it_says(self, name: str) -> None:
+        """Values that ``reads`` leaves out make no difference: a policy cannot rest on what it does not own up to."""
+        policy, given = self.make(), situations()[name]
+        nothing: dict[str, Any] = {"image": None, "detections": None, "tracks": None, "quality": {}}
+        unread = {value: nothing[value] for value in READABLE - getattr(policy, "reads", READABLE)}
+        without = replace(given, result=replace(given.result, **unread))
+        assert policy.decide(without) == policy.decide(given), f"it reads more than {sorted(READABLE - set(unread))}"
 
     def test_state_is_a_value(self) -> None:
         """A diary of situations is decided alike when the state is copied or stored in between: replay rests on it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from smartscope import plugins
 from smartscope.config import CameraCalibration, OpticsConfig
 from smartscope.frame import Frame
 from smartscope.ports import Instrument, Model
-from smartscope.result import Detections, Result
+from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Result
 from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check
 
 INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
@@ -29,6 +30,16 @@ class TestDenoiseElectronMultiplied(ModelContract):
         return plugins.build("models", "denoise", {}, Instrument(camera, OpticsConfig()))
 
 
+class TestDenoiseNetwork(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "denoise_network", {"package": "denoise_frame"}, INSTRUMENT)
+
+
+class TestDenoiseNetworkCausal(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "denoise_network", {"package": "denoise_causal"}, INSTRUMENT)
+
+
 class TestQuality(ModelContract):
     def make(self) -> Model:
         return plugins.build("models", "quality", {}, INSTRUMENT)
@@ -37,6 +48,14 @@ class TestQuality(ModelContract):
 class TestSpots(ModelContract):
     def make(self) -> Model:
         return plugins.build("models", "detect_spots", {}, INSTRUMENT)
+
+
+class TestSpotsInTheImage(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "detect_spots", {"source": "image"}, INSTRUMENT)
+
+    def so_far(self, frame: Frame) -> Result:
+        return Result(frame, image=frame.pixels.astype(np.float32), image_trust=1.0)
 
 
 class TestDarkSpots(ModelContract):
@@ -91,6 +110,8 @@ class Flawed:
         self.fault = fault
         self.kept = np.zeros((64, 80), np.float32)
         self.steps = 0
+        if fault == "secretive":
+            self.reads: frozenset[str] = frozenset()
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Allocate."""
@@ -109,9 +130,15 @@ class Flawed:
             image = self.kept if pixels.shape == (64, 80) else image
         if self.fault == "counts":
             image += self.steps
-        if self.fault == "distrusts":
-            return replace(so_far, image=image, trust=0.5)
-        return replace(so_far, image=image)
+        if self.fault == "secretive" and so_far.image is not None:
+            return replace(so_far, quality={"mean": float(so_far.image.mean())})
+        if self.fault == "unjudged":
+            return replace(so_far, image=image)
+        blocks = [-(-n // RESIDUAL_BLOCK_PX) for n in pixels.shape]
+        judged = {"image_trust": 1.0, "residual_map": np.ones((2, *blocks), np.float32)}
+        doubts = {"distrusts": {"trust": 0.5}, "distrusts its image": {"image_trust": 0.5}}
+        said: dict[str, Any] = {**judged, **doubts.get(self.fault, {})}
+        return replace(so_far, image=image, **said)
 
 
 class Suite(ModelContract):
@@ -134,10 +161,16 @@ def test_a_flawless_model_passes() -> None:
     suite.test_lets_go_of_what_it_hands_out()
 
 
-@pytest.mark.parametrize("fault", ["writes", "nan", "distrusts"])
+@pytest.mark.parametrize("fault", ["writes", "nan", "distrusts", "distrusts its image", "unjudged"])
 def test_the_contract_finds_unsound_answers(fault: str) -> None:
     with pytest.raises(AssertionError):
         Suite(fault).test_answers_to_any_frame("empty field")
+
+
+def test_the_contract_finds_what_a_model_keeps_to_itself() -> None:
+    Suite("none").test_reads_what_it_says()
+    with pytest.raises(AssertionError, match="reads the image"):
+        Suite("secretive").test_reads_what_it_says()
 
 
 def test_the_contract_finds_reused_arrays() -> None:

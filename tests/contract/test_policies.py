@@ -63,6 +63,16 @@ class _Wild:
         return Choice([Request(SetExposure(math.nan), "who knows")])
 
 
+class _Secretive:
+    """Says that it reads nothing, and looks at the tracks."""
+
+    reads: frozenset[str] = frozenset()
+
+    def decide(self, context: Context) -> Choice:
+        tracks = context.result.tracks
+        return Choice([Request(SetExposure(1.0), "crowded")] if tracks is not None and len(tracks) else ())
+
+
 class _Mute:
     def decide(self, context: Context) -> Choice:
         return Choice([Request(SetExposure(1.0), " ")])
@@ -93,6 +103,11 @@ def test_contract_finds_impurity(policy: type[Any]) -> None:
 def test_contract_finds_nonsense(policy: type[Any], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         _contract(policy).test_answers_in_any_situation("all is well")
+
+
+def test_contract_finds_secrets() -> None:
+    with pytest.raises(AssertionError, match="reads more than"):
+        _contract(_Secretive).test_reads_what_it_says("all is well")
 
 
 def test_contract_wants_a_maker() -> None:

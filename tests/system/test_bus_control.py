@@ -146,7 +146,9 @@ def test_latest_is_the_newest_however_slow_the_viewer(controller: Controller) ->
 def test_latest_makes_pictures_small_then_eight_bit(controller: Controller) -> None:
     with running(controller.handlers()) as (publisher, control), Client(control.endpoints["control"]) as client:
         publisher.offer_frame(frame(100))
-        publisher.offer_result(Result(frame(100), np.full((64, 64), 50, np.float32), empty_detections()))
+        left = np.full((2, 4, 4), 1.5, np.float32)
+        image = np.full((64, 64), 50, np.float32)
+        publisher.offer_result(Result(frame(100), image, empty_detections(), residual_map=left))
         small = client.latest("raw", max_size=20)
         assert small is not None
         assert (small[0]["shrunk_by"], small[1]["image"].shape, small[1]["image"].dtype) == (4, (16, 16), np.uint16)
@@ -154,6 +156,7 @@ def test_latest_makes_pictures_small_then_eight_bit(controller: Controller) -> N
         assert eight is not None
         assert (eight[1]["image"].dtype, eight[1]["image"].shape, eight[0]["window"]) == (np.uint8, (32, 32), [0, 100])
         assert (eight[1]["image"] == 128).all()
+        assert (eight[1]["residual_map"] == left).all()
         table = client.latest("detections", max_size=32, window=(0, 100))
         assert table is not None
         assert table[1]["x_px"].shape == (0,)

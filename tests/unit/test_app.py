@@ -7,14 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from system_helpers import LIGHT, experiment
 
-from smartscope.app import Rig, _handlers, calibrate_stage, run_experiment, status
+from smartscope.app import Rig, _handlers, drops, run_experiment, status
 from smartscope.assembly import RunOutcome
 from smartscope.bus.control import ControlHandlers
+from smartscope.bus.messages import Metrics
 from smartscope.config import ExperimentConfig
+from smartscope.drops import DROPS
 from smartscope.errors import ConfigurationError, Interrupted, Refused
 from smartscope.loading import load
 
@@ -58,8 +59,14 @@ def test_status_tells_the_run() -> None:
     assert seen[-1]["dose_j_per_cm2"] > 0
     assert seen[-1]["budget_j_per_cm2"] is None
     assert seen[-1]["recorder_fullness"] == 0.0
+    assert {name: seen[-1][name] for name in DROPS} == drops(rig)
+    assert drops(rig) == {**dict.fromkeys(DROPS, 0), "mixed_frames": 1}  # the light went on during the first
     last = status(rig)
     assert (last["state"], last["lights_mw"]) == ("ended", {LIGHT: 0.0})
+
+
+def test_what_is_passed_over_is_on_the_bus_under_its_name() -> None:
+    assert set(DROPS) <= set(Metrics.model_fields)
 
 
 def asked(ask: Callable[[ControlHandlers], object], **changes: Any) -> tuple[RunOutcome, Rig]:
@@ -116,23 +123,6 @@ def test_a_client_ends_the_run() -> None:
 def test_a_signal_ends_the_run_with_an_error_of_its_own() -> None:
     with pytest.raises(Interrupted, match="stopped by SIGINT: stopped: "):
         run(lambda rig: signal.raise_signal(signal.SIGINT))
-
-
-# ---------------------------------------------------------------- calibrate stage
-
-BRIGHT: dict[str, Any] = {"microscope__sensor": [128, 128], "start": {"exposure_ms": 20, "lights_mw": {LIGHT: 20}}}
-
-
-def test_the_stage_is_calibrated_through_the_gate() -> None:
-    turned = {"specimen": "beads", "camera_rotation_deg": 90.0}
-    found = calibrate_stage(configured(**BRIGHT, microscope__options=turned), step_um=2.0)
-    np.testing.assert_allclose(np.abs(found.affine_um_per_px), [[0, 0.1], [0.1, 0]], atol=0.001)
-    assert found.residual_px < 0.1
-
-
-def test_a_step_beyond_the_limits_is_refused() -> None:
-    with pytest.raises(Refused, match="max_stage_step_um"):
-        calibrate_stage(configured(**BRIGHT, limits__max_stage_step_um=1), step_um=2.0)
 
 
 def test_lights_that_the_driver_has_closed_are_no_longer_ours_to_darken(tmp_path: Path) -> None:

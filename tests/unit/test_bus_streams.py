@@ -47,6 +47,19 @@ def test_a_result_says_how_far_to_trust_it(stream: str) -> None:
     said = header.model_dump()
     assert (said["trust"], said["why_trust"], said["quality"]) == (0.5, "dim", {"signal_to_noise": 9.0})
     assert said["t_ready_ns"] == 4000
+    assert (said["image_trust"], said["from_image"]) == (None, [])
+
+
+def test_a_judged_image_brings_what_it_leaves() -> None:
+    left = np.ones((2, 1, 1), np.float32)
+    judged = dataclasses.replace(RESULT, image_trust=0.25, residual_map=left, from_image=frozenset({"tracks", "image"}))
+    content = content_of("denoised", judged)
+    assert content is not None
+    _, header, arrays = decode(encode(content.header("S", 0, 6000), content.arrays))
+    said = header.model_dump()
+    assert (said["image_trust"], said["from_image"]) == (0.25, ["image", "tracks"])
+    assert list(arrays) == ["image", "residual_map"]
+    np.testing.assert_array_equal(arrays["residual_map"], left)
 
 
 @pytest.mark.parametrize("table", [DETECTIONS, TRACKS])

@@ -30,7 +30,7 @@ def test_everything_a_person_wants_to_know_is_shown() -> None:
         message(
             "metrics", frame=12, t_ns=10**9 - 20_000_000, signal_to_noise=9.876, exposure_ms=14.0, latency_p50_ms=4.0,
             latency_p95_ms=11.0, lights_mw={"laser_488": 2.5}, dose_j_per_cm2=30.0, budget_j_per_cm2=600.0,
-            lost_frames=0, displaced_frames=3,
+            lost_frames=0, displaced_frames=3, stale_results=0, untrusted_results=7,
         )
     )  # fmt: skip
     why = "photons 120 to 300"
@@ -41,7 +41,7 @@ def test_everything_a_person_wants_to_know_is_shown() -> None:
     text = shown(board)
     for part in (
         "running  S1", "frame            12", "20 ms", "9.88", "14 ms", "laser_488 2.5 mW", "30 J/cm²", "600 J/cm²",
-        "4.0 ms", "11.0 ms", "0 frames", "3 frames", "stage timed out",
+        "4.0 ms", "11.0 ms", "0 frames", "3 frames", "not trusted      7 results", "stage timed out",
         "11 exposure: 20 ms, granted 14 ms by dose: photons 120 to 300",
     ):  # fmt: skip
         assert part in text, part

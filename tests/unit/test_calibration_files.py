@@ -57,6 +57,18 @@ def test_maps_that_are_missing_or_no_list(tmp_path: Path) -> None:
         read_instrument(camera_file(tmp_path, maps="read_noise_e.npy"), None)
 
 
+def test_maps_under_our_own_keys_lie_beside_camera_json(tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "gain.npy").write_bytes(b"")
+    path = camera_file(tmp_path, gain_map="maps/gain.npy", offset_map=None)
+    camera = read_instrument(path, None).camera
+    assert (camera.gain_map, camera.offset_map) == (str(tmp_path / "maps" / "gain.npy"), None)
+    absolute = camera_file(tmp_path, gain_map=str(tmp_path / "maps" / "gain.npy"))
+    assert read_instrument(absolute, None).camera == camera
+    with pytest.raises(InputError, match="read_noise_map is named by"):
+        read_instrument(camera_file(tmp_path, read_noise_map="none.npy"), None)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_instrument(tmp_path / "nowhere.json", None)

@@ -52,6 +52,11 @@ def test_every_problem_is_named_at_once_with_its_key() -> None:
     assert "here.yaml" in str(caught.value)
 
 
+def test_options_of_a_fallback_need_a_fallback() -> None:
+    with pytest.raises(ConfigurationError, match=r"pipeline\.0 = .*fallback_options without fallback"):
+        validate({"pipeline": [{"model": "quality", "fallback_options": {"a": 1}}]}, "here")
+
+
 def test_light_names_must_differ() -> None:
     with pytest.raises(ConfigurationError, match="must differ"):
         validate({"microscope": {"lights": [{"name": "a"}, {"name": "a"}]}}, "x")
@@ -82,3 +87,13 @@ def test_missing_file() -> None:
 def test_an_override_that_cannot_be(override: str) -> None:
     with pytest.raises(ConfigurationError, match="--set"):
         load(DEMO, [override])
+
+
+def test_camera_maps_lie_where_the_yaml_lies(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("microscope: {camera: {gain_map: maps/gain.npy, offset_map: null}}")
+    camera = load(tmp_path / "a.yaml", environment={}).microscope.camera
+    assert (camera.gain_map, camera.offset_map) == (str(tmp_path / "maps" / "gain.npy"), None)
+    typed = load(tmp_path / "a.yaml", ["microscope.camera.gain_map=here.npy"], {}).microscope.camera
+    assert typed.gain_map == "here.npy"  # as the user's shell sees it
+    (tmp_path / "b.yaml").write_text(f"microscope: {{camera: {{gain_map: '{(tmp_path / 'g.npy').as_posix()}'}}}}")
+    assert Path(str(load(tmp_path / "b.yaml", environment={}).microscope.camera.gain_map)) == tmp_path / "g.npy"

@@ -67,6 +67,30 @@ def test_spots_are_found_to_a_fraction_of_a_pixel() -> None:
     assert (spots.label == 0).all()
 
 
+def test_spots_are_found_in_the_denoised_image_where_that_is_asked() -> None:
+    """What is in the image alone is found by ``source: image`` alone; without an image the frame is read."""
+    places = np.array([[30.3, 40.6], [70.8, 60.2]])
+    light = spots_on((96, 96), places, 1.2, 60, 10)
+    empty = a_frame(exposed(np.full((96, 96), 10.0)))
+    image = (light / CAMERA.electrons_per_adu + CAMERA.offset_adu).astype(np.float32)
+    of_frame, of_image = SpotDetector(INSTRUMENT), SpotDetector(INSTRUMENT, source="image")
+    for model in (of_frame, of_image):
+        model.warm_up((96, 96))
+    detections = of_image.step([empty], Result(empty, image=image)).detections
+    assert detections is not None
+    got = np.stack([detections.x_px, detections.y_px], axis=1)
+    assert got[np.argsort(got[:, 0])] == pytest.approx(places, abs=0.05)
+    unseen = of_frame.step([empty], Result(empty, image=image)).detections
+    assert unseen is not None
+    assert len(unseen) == 0
+    seen = a_frame(exposed(light))
+    without = of_image.step([seen], Result(seen)).detections
+    assert without is not None
+    assert len(without) == 2
+    assert of_image.reads == {"image"}
+    assert not of_frame.reads
+
+
 def test_dark_spots_are_spots_too() -> None:
     places = lattice(24, 6)
     light = spots_on((144, 144), places, 2.5, -60, 200)

@@ -17,7 +17,6 @@ from smartscope.frame import Frame
 from smartscope.ports import FileTask, Instrument, TaskInputs
 from smartscope.result import Result
 from smartscope.testing.model_contract import a_scene
-from smartscope_models.estimate import estimate_calibration
 from smartscope_models.movies import TiffMovie, written_whole
 from smartscope_models.tasks import DenoiseTask, DetectTask, TrackTask
 
@@ -82,6 +81,8 @@ def test_a_single_image_is_a_movie_of_one_frame(tmp_path: Path) -> None:
     figures, _ = run(DenoiseTask(), tmp_path / "one.tif", tmp_path / "out.tif", camera_given=False)
     assert figures["frames"] == 1
     assert figures["estimated_electrons_per_adu"] > 0
+    assert abs(figures["estimated_noise_correlation"]) < 0.2
+    assert figures["warnings"] == []
 
 
 def test_a_stack_in_one_piece_is_read_frame_by_frame(tmp_path: Path) -> None:
@@ -265,23 +266,3 @@ def test_a_model_that_gives_no_image_is_no_denoiser(movie: Path, tmp_path: Path)
 def test_unknown_options_are_refused(movie: Path, tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="strength"):
         run(DenoiseTask(), movie, tmp_path / "out.tif", strength=3)
-
-
-@pytest.mark.parametrize("electrons_per_adu", [0.3, 2.0])
-def test_gain_and_zero_level_are_found_in_an_ordinary_movie(electrons_per_adu: float) -> None:
-    rng = np.random.default_rng(1)
-    y, x = np.mgrid[:256, :256]
-    light = 20 + 200 * np.exp(-((x - 128) ** 2 + (y - 100) ** 2) / 5000)
-    counts = [np.rint(rng.poisson(light) / electrons_per_adu + 50).astype(np.uint16) for _ in range(3)]
-    camera = estimate_calibration(counts, CAMERA, 16)
-    assert camera.electrons_per_adu == pytest.approx(electrons_per_adu, rel=0.1)
-    assert camera.offset_adu == pytest.approx(50, abs=8 / electrons_per_adu)
-    assert camera.bit_depth == 16
-
-
-@pytest.mark.parametrize("level", [0, 7, 65535])
-def test_a_movie_that_tells_nothing_still_gives_a_camera(level: int) -> None:
-    camera = estimate_calibration([np.full((64, 64), level, np.uint16), np.zeros((4, 4), np.uint16)], CAMERA, 8)
-    assert camera.electrons_per_adu == 1
-    noise = np.random.default_rng(0).normal(1000, 20, (128, 128)).astype(np.uint16)
-    assert estimate_calibration([noise], CAMERA, 16).electrons_per_adu > 0

@@ -5,6 +5,7 @@ import threading
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,9 @@ def a_result(index: int) -> Result:
     """A result with an image that its index tells."""
     image = np.full(SHAPE, index + 0.5, np.float32)
     timing = StageTiming("denoise", 1, 2)
-    return Result(a_frame(index), image, quality={"signal_e": 3.5}, trust=0.5, timings=(timing,), ready_ns=9)
+    judged = {"image_trust": 0.25, "residual_map": np.full((2, 2, 2), 1.0 + index / 3, np.float32)}
+    about: dict[str, Any] = judged if index < 9 else {}
+    return Result(a_frame(index), image, quality={"signal_e": 3.5}, trust=0.5, timings=(timing,), ready_ns=9, **about)
 
 
 def put_frames(recorder: Recorder, count: int) -> None:
@@ -58,6 +61,11 @@ def test_everything_handed_over_comes_back(tmp_path: Path) -> None:
     assert [row["frame"] for row in run.processed_rows] == [0, 3, 6, 9]
     for row in run.processed_rows:
         np.testing.assert_array_equal(run.processed(row), np.full(SHAPE, row["frame"] + 0.5, np.float32))
+    assert [result.image_trust for result in results] == [0.25] * 9 + [None]
+    left = [run.residual_map(row) for row in run.processed_rows]
+    assert left[-1] is None
+    for residual_map, chi2 in zip(left[:-1], (1, 2, 3), strict=True):
+        np.testing.assert_array_equal(residual_map, np.full((2, 2, 2), chi2, np.float32))
     assert [decision_from_row(row) for row in run.decisions] == [DECISION]
     assert list(run.events) == [{"t_ns": 12, "kind": "epoch", "epoch": 1, "light": "laser"}]
     assert (run.run["state"], run.run["summary"]) == ("stopped", {"median_latency_ms": 4.5})

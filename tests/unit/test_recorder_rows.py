@@ -89,6 +89,8 @@ results = st.builds(
     why_trust=text,
     timings=timings,
     ready_ns=times,
+    image_trust=st.none() | st.floats(0, 1),
+    from_image=st.frozensets(text, max_size=3),
 )
 
 

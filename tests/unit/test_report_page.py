@@ -20,6 +20,7 @@ from smartscope.clock import VirtualClock
 from smartscope.command import Command, MoveStage, RunAutofocus, SetExposure, SetLight, SetRoi
 from smartscope.config import ExperimentConfig
 from smartscope.decision import Decision
+from smartscope.drops import DROPS
 from smartscope.errors import InputError
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.moment import Moment
@@ -28,6 +29,7 @@ from smartscope.recorder.folder import RunFolder
 from smartscope.recorder.recorder import Recorder
 from smartscope.report import record as reading
 from smartscope.report import summarise, write_report
+from smartscope.report.following import followed
 from smartscope.report.page import page
 from smartscope.report.record import read
 from smartscope.result import Detections, Result, StageTiming
@@ -220,6 +222,43 @@ def test_the_target_is_in_view_only_while_it_is_seen(copy: Path) -> None:
     summary = summarise(copy)
     assert 0.88 < summary["target_in_view"] < 0.95
     assert _checked(page(read(copy)))
+
+
+def test_what_the_policy_was_refused_was_not_followed(copy: Path) -> None:
+    path = copy / "results" / "results.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        if row["frame"] >= 40:
+            row["from_image"], row["image_trust"] = ["image", "tracks"], 0.9 if row["frame"] < 60 else 0.1
+        if row["frame"] >= 80 and row.get("context"):  # trusted again, but too late
+            row["image_trust"] = 0.9
+            row["context"]["t_ns"] += 10**10
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert 50 < max(entry.frame for entry in followed(read(copy))) < 60
+
+
+def test_what_was_passed_over_is_told(copy: Path) -> None:
+    assert "Passed over" not in page(read(copy))
+    path = copy / "run.json"
+    counts = {**dict.fromkeys(DROPS, 0), "stale_results": 4321, "late_answers": 5}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "drops": counts}))
+    text = page(read(copy))
+    assert _checked(text)
+    assert "4,321 results too old to act on" in text
+    assert "<th>answers of models after their deadline</th><td>5</td>" in text
+    assert summarise(copy)["drops"] == counts
+
+
+def test_what_the_denoiser_leaves_is_shown(copy: Path) -> None:
+    assert "Left by the denoiser" not in page(read(copy))
+    path = copy / "results" / "processed.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[-1]["residual_map"] = [[[1.0, 1.1], [0.9, 1.0]], [[0.8, 0.5], [4.25, 0.7]]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = page(read(copy))
+    assert _checked(text)
+    assert "Left by the denoiser" in text
+    assert "black 0, white 3; at most 4.2" in text
 
 
 def test_a_failed_run_says_why(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from smartscope.result import Result
 from smartscope_models.anscombe import Anscombe
 from smartscope_models.calibration import Floats, PixelCalibration, SensorCalibration
 from smartscope_models.denoise.pilot import LIKENESS, OFFSETS, TAPS, average_alike, blur
+from smartscope_models.denoise.trust import TrustMeter
 from smartscope_models.denoise.wiener import normalise, penalties, split, wiener, workspace
 from smartscope_models.mirror import mirror, place, sources
 
@@ -52,6 +52,7 @@ class VarianceStabilisedDenoiser:
         self._penalty = penalties(cutoff_per_nm * setup.camera.pixel_size_nm)
         self._work = _Work((1, 1))
         self._known: tuple[PixelCalibration, Anscombe] | None = None
+        self._trust = TrustMeter(setup, self._calibration)
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile, and allocate for frames of this (H, W)."""
@@ -59,9 +60,10 @@ class VarianceStabilisedDenoiser:
         transform = Anscombe(self._calibration.region(whole_sensor(shape), shape))
         transform.forward(np.zeros(shape, np.uint16), self._work.stable)
         transform.inverse(self._filter(self._work.stable))
+        self._trust.warm_up(shape)
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
-        """``so_far`` with ``image``, (H, W) float32 counts including the offset."""
+        """``so_far`` with ``image``, (H, W) float32 counts including the offset, and how far it can be trusted."""
         frame = frames[-1]
         if frame.pixels.shape != self._work.shape:
             self._work = _Work(frame.pixels.shape)
@@ -69,7 +71,7 @@ class VarianceStabilisedDenoiser:
         transform.forward(frame.pixels, self._work.stable)
         image = self._filter(self._work.stable)
         transform.inverse(image)
-        return replace(so_far, image=image)
+        return self._trust.judge(frame, image, so_far)
 
     def _transform(self, frame: Frame) -> Anscombe:
         calibration = self._calibration.of(frame)

@@ -57,6 +57,7 @@ class CellDetector:
     """
 
     history = 0
+    reads = frozenset({"image"})
 
     def __init__(
         self,

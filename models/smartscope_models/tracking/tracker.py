@@ -34,6 +34,7 @@ class KalmanTracker:
     """
 
     history = 0
+    reads = frozenset({"detections"})
 
     def __init__(
         self,
