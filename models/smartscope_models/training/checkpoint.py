@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from smartscope.errors import InputError
+from smartscope.errors import InputError, UnsupportedModel
+from smartscope_models.packages import open_package
 from smartscope_models.training.network import Denoiser
 from smartscope_models.training.recipe import Recipe
+from smartscope_models.training.weights import read_network
 
 EVERY = 1000
 """Steps."""
@@ -51,12 +53,35 @@ class Checkpoint:
         return int(kept["step"]), float(kept["took_s"])
 
 
+def _begin(network: Denoiser, package: str) -> None:
+    """Take over the weights of a package for one frame; the earlier frames say nothing at first.
+
+    Raises:
+        UnsupportedModel: no such package, or a network of other sizes.
+    """
+    weights = read_network(open_package(package).networks["fp32"]).state_dict()
+    newest = weights.pop("body.head.weight")
+    own = network.state_dict()
+    different = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if different or set(weights) | {"body.head.weight"} != set(own):
+        raise UnsupportedModel(
+            f"its layers differ from the recipe's: {', '.join(different) or 'their number'}",
+            where=f"model package {package}",
+            remedy="begin with a package of the same recipe sizes",
+        )
+    head = torch.zeros_like(own["body.head.weight"])
+    head[:, -newest.shape[1] :] = newest
+    network.load_state_dict({**weights, "body.head.weight": head})
+
+
 class Training:
     """Everything that changes from step to step."""
 
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
         self.network = Denoiser(recipe.sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.begin:
+            _begin(self.network, recipe.begin)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
         self.rng = np.random.default_rng((recipe.seed, 1))

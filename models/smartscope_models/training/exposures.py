@@ -82,7 +82,8 @@ def expose(scenes: Tensor, levels: Levels, rng: np.random.Generator, noise: torc
         return torch.tensor(np.asarray(values, np.float32)).reshape(-1, 1, 1, 1)
 
     def spread(low_high: tuple[float, float]) -> npt.NDArray[np.float64]:
-        return np.exp(rng.uniform(*np.log(low_high), number))
+        low, high = low_high
+        return np.asarray(np.exp(rng.uniform(np.log(low), np.log(high), number)))
 
     peak = spread(levels.peak_e)
     floor = np.maximum(spread(levels.background_e) * 0.2, peak * spread(levels.background_share))

@@ -111,7 +111,8 @@ class Denoiser(nn.Module):
         """Stabilised frames (B, T, H, W) → the newest, quiet (B, 1, H, W); level (B, 1, 1, 1) is taken out."""
         weights = self.body.head.weight
         noise = self.body((stable - level).to(weights.dtype))
-        return stable[:, -1:] - noise.to(stable.dtype)
+        out: Tensor = stable[:, -1:] - noise.to(stable.dtype)
+        return out
 
     def forward(self, frames: Tensor, calibration: Tensor, nominal: Tensor) -> Tensor:
         """Counts at nominal gain and offset, (1, 1, H, W) float32.

@@ -17,6 +17,8 @@ class Recipe:
     name: str
     sizes: Architecture = field(default_factory=Architecture)
     levels: Levels = field(default_factory=Levels)
+    begin: str = ""
+    """Package whose weights it begins with, of the same sizes but for the number of frames; empty: with chance."""
     seed: int = 1
     scenes: int = 1200
     scene_px: int = 224
@@ -37,7 +39,9 @@ class Recipe:
 
 RECIPES = {
     "denoise_frame": Recipe("denoise_frame"),
-    "denoise_causal": Recipe("denoise_causal", Architecture(frames=3)),
+    "denoise_causal": Recipe(
+        "denoise_causal", Architecture(frames=3), begin="denoise_frame", steps=12_000, learning_rate=1e-3
+    ),
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +56,7 @@ def ship(trained: Trained, recipe: Recipe, folder: Path) -> ModelPackage:
         training=Training(
             recipe=recipe.text(),
             seed=recipe.seed,
-            commit=_commit(),
+            commit=trained.commit,
             command=f"python -m smartscope_models.training {recipe.name} --seed {recipe.seed} --output FOLDER",
             hardware=f"{machine()['processor']}, {trained.threads} thread(s), torch {torch.__version__.split('+')[0]}",
             duration_s=round(trained.duration_s, 1),
@@ -78,7 +76,7 @@ def _description(recipe: Recipe) -> str:
 def _image(name: str, unit: str, description: str, channels: int) -> TensorSpec:
     axes = ("batch", "channel", "y", "x")
     shape = (1, channels, "height", "width")
-    return TensorSpec(name=name, dtype="float32", axes=axes, shape=shape, unit=unit, description=description)  # type: ignore[arg-type]
+    return TensorSpec(name=name, dtype="float32", axes=axes, shape=shape, unit=unit, description=description)
 
 
 def _inputs(frames: int) -> tuple[TensorSpec, ...]:
@@ -164,16 +162,3 @@ def _facts(recipe: Recipe) -> CardFacts:
         ),
         cite=(Reference("Mäkitalo and Foi, IEEE Trans. Image Process. 22:91 (2013)", "10.1109/TIP.2012.2202675"),),
     )
-
-
-def _commit() -> str:
-    """Of the code that trains; ``+`` where files differ from it."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return f"no repository, {platform.python_version()}"

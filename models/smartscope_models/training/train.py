@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,8 @@ class Trained:
     """What came of a recipe."""
 
     network: Denoiser
+    commit: str
+    """Of the code that trained it; ``+`` where files differed from it."""
     duration_s: float
     threads: int
     decibels: float
@@ -61,6 +65,7 @@ def train(
     keep: folder for checkpoints; a training that was cut off goes on from there and ends with the same weights.
     """
     torch.set_num_threads(threads)
+    commit = commit_of_the_code()
     state, checkpoint = Training(recipe), Checkpoint(keep, recipe)
     first, before_s = checkpoint.load(state)
     bank, started, recent = Bank(scenes), time.monotonic() - before_s, deque[float](maxlen=1000)
@@ -75,8 +80,9 @@ def train(
             quality = f"{decibels(float(np.mean(recent))):.3f} dB, bias {bias:.4f}"
             say(f"step {step + 1} of {recipe.steps}: {quality}, {took_s:.0f} s")
     state.network.load_state_dict(state.average)
-    network = state.network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    return Trained(network, time.monotonic() - started, threads, decibels(float(np.mean(recent))))
+    network = state.network.to(memory_format=torch.contiguous_format).eval()
+    removed = decibels(float(np.mean(recent))) if recent else math.nan
+    return Trained(network, commit, time.monotonic() - started, threads, removed)
 
 
 def _step(state: Training, bank: Bank, recipe: Recipe, step: int) -> tuple[float, float]:
@@ -103,6 +109,19 @@ def _estimate(network: Denoiser, batch: Batch, rng: np.random.Generator) -> Tens
         noise = network.body((stable - level).contiguous(memory_format=torch.channels_last))
     quiet = stable[:, -1:] - noise.float()
     return electrons(quiet, batch.nominal) * batch.nominal[:, 1].reshape(-1, 1, 1, 1)
+
+
+def commit_of_the_code() -> str:
+    """Abbreviated hash of this checkout; what else is known of the version where there is none."""
+
+    def git(*words: str) -> str:
+        here = Path(__file__).parent
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return f"smartscope {version('smartscope')}"
 
 
 def _schedule(step: int, steps: int) -> float:
