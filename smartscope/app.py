@@ -223,6 +223,7 @@ def _open_recorder(rig: Rig, folder: RunFolder) -> Recorder:
         config=config.model_dump(mode="json"),
         seed=config.seed,
         models=[stage.model for stage in config.pipeline],
+        networks=rig.pipeline.facts(),
         capabilities=capabilities_to_row(capabilities),
     )
     return Recorder(
@@ -404,7 +405,8 @@ def _finish_record(rig: Rig, state: str, error: str | None) -> None:
     recorder, rig.diary.recorder = rig.diary.recorder, None
     if recorder is not None and rig.folder is not None:
         with suppress(OSError):  # the recorder says so itself when the disk fails
-            rig.folder.update(drops=drops(rig), fallbacks=[asdict(fallback) for fallback in rig.pipeline.fallbacks])
+            taken_over = [asdict(fallback) for fallback in rig.pipeline.fallbacks]
+            rig.folder.update(drops=drops(rig), fallbacks=taken_over, networks=rig.pipeline.facts())
         recorder.finish(state, error, {})  # type: ignore[arg-type]
 
 

@@ -127,6 +127,8 @@ def process(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="TIFF (denoise) or CSV (detect, track).")],
     camera: Annotated[Path | None, typer.Option(help="camera.json; without it the noise is estimated.")] = None,
     optics: Annotated[Path | None, typer.Option(help="optics.json.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model by name, or a model package by name or path.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Which engine runs it; auto takes the fastest.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the task.")
     ] = None,
@@ -135,8 +137,8 @@ def process(
     """Run the live code on files."""
     from smartscope.processing import process_file
 
-    figures = process_file(task, source, output, camera, optics, option or (), report, progress=sys.stderr.isatty())
-    typer.echo(figures)
+    chosen, shown = {"model": model, "engine": engine}, sys.stderr.isatty()
+    typer.echo(process_file(task, source, output, camera, optics, option or (), report, **chosen, progress=shown))
 
 
 @app.command()

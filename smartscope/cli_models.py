@@ -11,11 +11,13 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from smartscope.cli_tune import tune
 from smartscope.progress import counting
 
 models_app = typer.Typer(
     no_args_is_help=True, help="Model packages: what is there, whether it is sound, how fast it is."
 )
+models_app.command()(tune)
 
 Row = Mapping[str, Any]
 Size = tuple[int, int]

@@ -11,7 +11,7 @@ import numpy as np
 from smartscope.errors import StageFailed
 from smartscope.frame import Frame
 from smartscope.grabber import Window
-from smartscope.ports import READABLE, Clock, Model
+from smartscope.ports import READABLE, Clock, Model, model_facts
 from smartscope.result import Result, StageTiming
 
 LATE_IN_A_ROW = 20
@@ -79,6 +79,10 @@ class Pipeline:
     def virtual_ns(self) -> int:
         """Duration of one pass in virtual time."""
         return round(sum(stage.virtual_ms for stage in self.stages if not stage.silenced) * 1e6)
+
+    def facts(self) -> dict[str, dict[str, str]]:
+        """By stage, what its model says of itself for the record."""
+        return {stage.name: facts for stage in self.stages if (facts := model_facts(stage.model))}
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Let each model, fall-backs too, compile and allocate, before there is light.

@@ -277,6 +277,12 @@ class TaskInputs:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+def model_facts(model: Model) -> dict[str, str]:
+    """What a model says of itself for the record: package, hash, engine … Models need not have a ``facts`` method."""
+    facts = getattr(model, "facts", None)
+    return dict(facts()) if callable(facts) else {}
+
+
 def whole_sensor(shape: tuple[int, int]) -> Roi:
     """The ROI that is the sensor."""
     return Roi(0, 0, shape[1], shape[0])

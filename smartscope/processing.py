@@ -25,9 +25,11 @@ def process_file(
     options: Sequence[str],
     report: Path | None,
     *,
+    model: str | None = None,
+    engine: str | None = None,
     progress: bool = False,
 ) -> str:
-    """Run one task on files; returns a line for the terminal.
+    """Run one task on files; returns a line for the terminal, and one for each warning of the task.
 
     Raises:
         PluginError: no such task.
@@ -39,7 +41,8 @@ def process_file(
     if not output.absolute().parent.is_dir():
         raise InputError("its folder does not exist", where=str(output), remedy="make the folder first")
     instrument = read_instrument(camera, optics)
-    chosen: dict[str, Any] = {**_options(options), "camera_given": camera is not None}
+    named = {key: value for key, value in (("model", model), ("engine", engine)) if value is not None}
+    chosen: dict[str, Any] = {**_options(options), **named, "camera_given": camera is not None}
     with counting(f"{task_name} {source.name}", shown=progress) as advance:
         figures = task.run(TaskInputs(str(source), str(output), instrument, chosen), advance)
     if report is not None:
@@ -47,7 +50,7 @@ def process_file(
             json.dumps({"task": task_name, "source": str(source), "output": str(output), **figures}, indent=1)
         )
     shown = ", ".join(f"{name} {_figure(value)}" for name, value in figures.items() if isinstance(value, (int, float)))
-    return f"{output}: {shown}"
+    return "\n".join([f"{output}: {shown}", *(f"note: {warning}" for warning in figures.get("warnings", ()))])
 
 
 def _options(pairs: Sequence[str]) -> dict[str, Any]:

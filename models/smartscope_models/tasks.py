@@ -12,8 +12,9 @@ import numpy as np
 from smartscope import plugins
 from smartscope.errors import StageFailed
 from smartscope.frame import Frame, Pixels
-from smartscope.ports import Instrument, Model, TaskInputs
+from smartscope.ports import Instrument, Model, TaskInputs, model_facts
 from smartscope.result import Detections, Result
+from smartscope_models.denoise.choosing import chosen_denoiser
 from smartscope_models.detection.objects import detections_of
 from smartscope_models.estimate import chosen_frames, estimate_noise
 from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
@@ -28,21 +29,27 @@ CELL_SIZE_PX = 6.0
 
 
 class DenoiseTask:
-    """TIFF → float32 TIFF in counts, offset included. Options: ``model``, and those of the model."""
+    """TIFF → float32 TIFF in counts, offset included.
+
+    Options: ``model`` (a model or a model package; the shipped network, where an engine is there), and the model's.
+    """
 
     def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
         """Denoise every frame; raises InputError for a movie that cannot be read, StageFailed if no image came back."""
         with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
             instrument, known = _instrument(movie, inputs)
-            name, model = _model(inputs.options, "model", "denoise", instrument)
-            watch = Stopwatch()
+            asked = inputs.options.get("model")
+            name, model = chosen_denoiser(str(asked) if asked else None, _own(inputs.options), instrument)
+            watch, trust = Stopwatch(), list[float]()
             with FloatTiffWriter(part, len(movie), movie.shape) as writer:
                 for frame, result in _results(model, movie, watch):
                     if result.image is None:
                         raise StageFailed(f"{name} gave no image of frame {frame.index}", remedy="choose a denoiser")
                     writer.write(result.image)
+                    trust += [] if result.image_trust is None else [result.image_trust]
                     report(frame.index + 1, len(movie))
-        return {"model": name, **watch.figures(), **known}
+        judged = {"image_trust_median": float(np.median(trust)), "image_trust_least": min(trust)} if trust else {}
+        return {"model": name, **model_facts(model), **watch.figures(), **judged, **known}
 
 
 class DetectTask:
@@ -144,8 +151,11 @@ def _instrument(movie: TiffMovie, inputs: TaskInputs) -> tuple[Instrument, dict[
 def _model(options: Mapping[str, Any], key: str, default: str, instrument: Instrument) -> tuple[str, Model]:
     """The model that the options name, built with the options that are left."""
     name = str(options.get(key) or default)
-    own = {option: value for option, value in options.items() if option not in _RESERVED}
-    return name, plugins.build("models", name, own, instrument)
+    return name, plugins.build("models", name, _own(options), instrument)
+
+
+def _own(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {option: value for option, value in options.items() if option not in _RESERVED}
 
 
 def _results(model: Model, movie: TiffMovie, watch: Stopwatch) -> Iterator[tuple[Frame, Result]]:

@@ -65,7 +65,7 @@ class PhotonTransfer:
     electrons_per_adu_error: float
     """Standard error, from the scatter between levels."""
     read_noise_e: float
-    """Median pixel, rounding to whole counts included, as it acts in an image."""
+    """Median pixel; rounding to whole counts and, behind an EM register, clock-induced charge act as read noise too."""
     read_noise_rms_e: float
     em_gain: float
     offset: Shrunk

@@ -3,9 +3,9 @@
 ``python tests/benchmarks/bench_camera.py [--seeds N] [--sections calibration estimate pairs] [--evaluator DIR]``
 
 Movies come from the frozen evaluator, an implementation of its own. *calibration*: darks and a light series of a sensor
-with known maps, through ``calibrate camera``'s own way from files. *estimate*: movies of unknown origin; the ratio of the
-estimated noise variance to the true one at several brightnesses. *pairs*: the same on real confocal images, where the
-mean of fifty frames, moved onto the noisy one, tells the truth.
+with known maps, through ``calibrate camera``'s own way from files. *estimate*: movies of unknown origin; the ratio of
+the estimated noise variance to the true one at several brightnesses. *pairs*: the same on real confocal images, where
+the mean of fifty frames, moved onto the noisy one, tells the truth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,7 @@ AVERAGED = 50
 """Frames in a mean image of the real pairs, the noisy one among them."""
 BORDER = 8
 LEVELS_ADU = (4, 5, 7, 10, 15, 25, 40, 70, 120)
-SATURATING_ADU = 120
-"""Of eight-bit images with up to 24 counts for a photon: brighter pixels have their noise cut."""
+"""Brighter pixels have their noise cut by the end of eight bits, at up to 24 counts for a photon."""
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
 
@@ -186,7 +185,7 @@ def _pair(noisy: Floats, mean: Floats, found: NoiseEstimate) -> tuple[Row, list[
     true = Shiftable(others).by(place.dy_px, place.dx_px)[BORDER:-BORDER, BORDER:-BORDER]
     noise = (noisy[BORDER:-BORDER, BORDER:-BORDER] - true) * (1 - 1 / AVERAGED) ** 0.5
     by_level = {}
-    for low, high in zip(LEVELS_ADU[:-1], LEVELS_ADU[1:], strict=True):
+    for low, high in pairwise(LEVELS_ADU):
         here = (true >= low) & (true < high)
         if here.sum() >= 500:
             by_level[f"{low}-{high}"] = float(found.variance(true[here].mean()) / noise[here].var())

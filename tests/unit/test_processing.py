@@ -21,7 +21,7 @@ class Echo:
     def run(self, inputs: TaskInputs, report: Callable[[int, int], None]) -> Mapping[str, Any]:
         SEEN.append(inputs)
         report(1, 1)
-        return {"frames": 1, "median_ms": 2.5, "engine": "none"}
+        return {"frames": 1, "median_ms": 2.5, "engine": "none", "warnings": ["resampled images?"]}
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,7 @@ def test_calibration_options_and_report_reach_their_places(tmp_path: Path) -> No
     assert SEEN[0].instrument.camera.offset_adu == 7
     assert SEEN[0].options == {"polarity": "dark", "sigma_px": 2, "camera_given": True}
     assert "median_ms 2.5" in line
+    assert line.endswith("\nnote: resampled images?")
     assert json.loads(report.read_text())["engine"] == "none"
 
 

@@ -85,6 +85,17 @@ class NetworkDenoiser:
         height, width = self._shape
         return self._trust.judge(frame, np.ascontiguousarray(image[:height, :width]), so_far)
 
+    def facts(self) -> dict[str, str]:
+        """Package, hash and engine, for the record of a run."""
+        return {
+            "package": self.package.manifest.name,
+            "package_sha256": self.package.sha256,
+            "engine": self.engine.name,
+            "engine_device": self.engine.device,
+            "precision": self.engine.precision,
+            "engine_why": self.engine.why,
+        }
+
     def _calibrate(self, calibration: PixelCalibration) -> None:
         """Hand the calibration of this region to the engine, once."""
         if calibration is self._known:
@@ -142,7 +153,11 @@ def _place(pixels: Pixels, out: Pixels) -> None:
     """Copy (H, W) into the larger ``out`` and mirror its lower and right margin."""
     height, width = pixels.shape
     out[:height, :width] = pixels
-    if (below := out.shape[0] - height) > 0:
-        out[height:, :width] = pixels[: height - below - 1 : -1]
-    if (right := out.shape[1] - width) > 0:
-        out[:, width:] = out[:, width - right : width][:, ::-1]
+    if out.shape != pixels.shape:
+        out[height:, :width] = pixels[_mirrored(height, out.shape[0])]
+        out[:, width:] = out[:, _mirrored(width, out.shape[1])]
+
+
+def _mirrored(length: int, longer: int) -> npt.NDArray[np.int64]:
+    """(longer - length,) which pixels the margin repeats."""
+    return np.pad(np.arange(length), (0, longer - length), mode="symmetric")[length:]

@@ -89,7 +89,8 @@ class SpotDetector:
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
         """``so_far`` with the spots of ``frames[-1]`` added to ``detections``."""
-        pixels, calibration = frames[-1].pixels, self._calibration.of(frames[-1])
+        pixels: np.ndarray = frames[-1].pixels
+        calibration = self._calibration.of(frames[-1])
         if self.reads and so_far.image is not None:
             pixels, calibration = so_far.image, self._nominal.of(frames[-1])
         spots = self._fit(pixels, calibration, self._find(pixels, calibration))

@@ -86,6 +86,17 @@ class Training(_Section):
     duration_s: Annotated[float, Field(ge=0)]
 
 
+class Tuned(_Section):
+    """How the weights were changed after the training, at a microscope."""
+
+    base_sha256: str
+    """Of the fp32 file of the package that it was made of."""
+    frames: str
+    """Name of the run folder or movie."""
+    seed: int
+    steps: Length
+
+
 class Metric(_Section):
     """One figure, with what a classical method reaches on the same data."""
 
@@ -122,6 +133,7 @@ class Manifest(_Section):
     pixel_size_nm: Span | None = None
     """Sizes of a pixel in the sample for which it was made."""
     training: Training | None = None
+    tuned: Tuned | None = None
     metrics: tuple[Metric, ...] = ()
     engines: Annotated[tuple[Runtime, ...], Field(min_length=1)] = RUNTIMES
     """Which engines it is meant for; ``verify`` holds it to them."""

@@ -1,0 +1,161 @@
+"""What decides whether tuned layers are kept: figures on places that nothing was learnt from, and the rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from smartscope_models.training.network import Denoiser, level_of
+from smartscope_models.tuning.last_layers import LastLayers, features
+from smartscope_models.tuning.lessons import Lesson
+from smartscope_models.tuning.noise import lag1
+from smartscope_models.tuning.views import JUDGED, View
+
+CERTAIN = 3.0
+"""Standard errors by which the loss must fall, and the bias may not rise."""
+LEAST_CHI2 = 0.95
+CHI2_SLACK = 0.002
+"""Of an error of 0.01 to 0.1. Frames in between, and what moves in them, have no part in this figure."""
+WHITENESS_SLACK = 0.02
+FALSE_STRUCTURES = 1.0
+"""In 512 x 512 pixels of an empty field, always allowed."""
+SIGMAS = 3.0
+PROBE = 0.05
+"""Amplitude, in noise standard deviations, of the random pattern that measures the divergence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """One set of layers on the held-out places; squares in units of the noise variance."""
+
+    loss: float
+    """Squared error + the noise of the targets + BIAS_WEIGHT · bias."""
+    bias: float
+    """Squared error, at the scale of a spot and of what can be seen, that two independent exposures have in common."""
+    chi2: float
+    """Squared residual over the noise variance + twice the divergence: 1 + squared error, for any denoiser."""
+    whiteness: float
+    """Larger |lag-1 autocorrelation| of the residual."""
+    false_structures: float
+    """Groups above 3 standard deviations of the noise in 512 x 512 pixels of an empty field."""
+    false_structures_psf: float
+    """The same after a Gaussian of the PSF's width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From one set of layers to another, on the same blocks: the noise of the targets drops out."""
+
+    mean: float
+    standard_error: float
+
+
+class Judge:
+    """Everything before the last layers done once, so that layers are measured in little time."""
+
+    def __init__(
+        self,
+        network: Denoiser,
+        views: Sequence[View],
+        lessons: Sequence[Lesson],
+        empty: Sequence[View],
+        variance: float,
+        psf_sigma_px: float,
+    ) -> None:
+        """``lessons`` are those of ``views``; ``empty``: views of empty fields; ``variance``: that of the noise."""
+        generator = torch.Generator().manual_seed(0)
+        self._lessons, self._variance, self._psf_sigma_px = lessons, variance, psf_sigma_px
+        self._live = [_Live(network, view, known, generator) for view, known in zip(views, lessons, strict=True)]
+        fields = [exposure for view in empty for exposure in view.exposures()]
+        self._empty = [(features(network.body, f.seen - level_of(f.seen)), f.newest) for f in fields]
+
+    @torch.no_grad()
+    def measure(self, layers: LastLayers) -> Measures:
+        """All figures of one set of layers."""
+        losses, biases = self._held_out(layers)
+        residuals = [layers(live.known) for live in self._live]
+        weights = [live.weight for live in self._live]
+        both = zip(self._live, residuals, strict=True)
+        chi2 = sum(live.chi2(layers, residual, self._variance) for live, residual in both)
+        images = [(newest - layers(known))[0, 0].numpy() for known, newest in self._empty]
+        return Measures(
+            loss=float(losses.nanmean()),
+            bias=float(biases.nanmean()),
+            chi2=chi2 / max(sum(float(weight.sum()) for weight in weights), 1.0),
+            whiteness=max(map(abs, lag1(residuals, weights))),
+            false_structures=_per_field(images, 0.0),
+            false_structures_psf=_per_field(images, self._psf_sigma_px),
+        )
+
+    @torch.no_grad()
+    def changes(self, before: LastLayers, after: LastLayers) -> tuple[Change, Change]:
+        """Of the held-out loss, and of the bias."""
+        loss, bias = (b - a for a, b in zip(self._held_out(before), self._held_out(after), strict=True))
+        return _change(loss), _change(bias)
+
+    def _held_out(self, layers: LastLayers) -> tuple[Tensor, Tensor]:
+        """(N,) loss and bias of each judged block; NaN for all other blocks."""
+        losses, biases = zip(*(lesson.blocks(layers, JUDGED) for lesson in self._lessons), strict=True)
+        return torch.cat(losses), torch.cat(biases)
+
+
+class _Live:
+    """A view's first exposure as the network sees it at work, and again with a faint random pattern on it."""
+
+    def __init__(self, network: Denoiser, view: View, lesson: Lesson, generator: torch.Generator) -> None:
+        seen, self.known = view.exposures()[0].seen, lesson.features[:1]
+        self.weight = view.usable * (view.part == JUDGED)
+        self._pattern = torch.randint(2, seen[:, -1:].shape, generator=generator) * 2.0 - 1.0
+        probed = torch.cat([seen[:, :-1], seen[:, -1:] + PROBE * self._pattern], dim=1)
+        self._probed = features(network.body, probed - level_of(seen))
+
+    def chi2(self, layers: LastLayers, residual: Tensor, variance: float) -> float:
+        """Sum over the judged pixels (Stein, Ann. Stat. 9:1135, 1981; Ramani, Blu, Unser, IEEE TIP 17:1540, 2008)."""
+        divergence = 1 - self._pattern * (layers(self._probed) - residual) / PROBE
+        return float(((residual**2 / variance + 2 * divergence) * self.weight).sum())
+
+
+def objections(before: Measures, after: Measures, loss: Change, bias: Change) -> list[str]:
+    """Every reason not to keep what was tuned; none: it is better."""
+    if not all(math.isfinite(value) for value in (*asdict(after).values(), loss.mean, bias.mean)):
+        return ["a figure of the tuned network is no number"]
+    found = []
+    if not -loss.mean > CERTAIN * loss.standard_error:
+        found.append(f"the held-out loss does not surely fall ({loss.mean:+.4f} ± {loss.standard_error:.4f})")
+    if bias.mean > CERTAIN * bias.standard_error:
+        found.append(f"spots are rendered less truly (bias {before.bias:.4f} → {after.bias:.4f})")
+    if after.chi2 > before.chi2 + CHI2_SLACK or after.chi2 < min(LEAST_CHI2, before.chi2 - CHI2_SLACK):
+        found.append(f"chi2 of the residual leaves 1 ({before.chi2:.3f} → {after.chi2:.3f})")
+    if after.whiteness > before.whiteness + WHITENESS_SLACK:
+        found.append(f"the residual is less white (autocorrelation {before.whiteness:.3f} → {after.whiteness:.3f})")
+    for key, where in (("false_structures", ""), ("false_structures_psf", " at the PSF's size")):
+        was, now = getattr(before, key), getattr(after, key)
+        if now > max(was, FALSE_STRUCTURES):
+            found.append(f"more false structures in an empty field{where} ({was:.2g} → {now:.2g} in 512 x 512)")
+    return found
+
+
+def _change(blocks: Tensor) -> Change:
+    known = blocks[~blocks.isnan()]
+    if len(known) < 2:
+        return Change(math.nan, math.nan)
+    return Change(float(known.mean()), float(known.std()) / math.sqrt(len(known)))
+
+
+def _per_field(images: Sequence[npt.NDArray[np.float32]], sigma_px: float) -> float:
+    """Groups of pixels above SIGMAS of the noise, smoothed by ``sigma_px``, in 512 x 512 pixels; NaN if not finite."""
+    if not all(np.isfinite(image).all() for image in images):
+        return math.nan
+    point = np.zeros((65, 65))
+    point[32, 32] = 1
+    left = math.sqrt(float(np.sum(ndimage.gaussian_filter(point, sigma_px) ** 2)))
+    blurred = [ndimage.gaussian_filter(image - np.median(image), sigma_px) for image in images]
+    groups = sum(int(ndimage.label(image > SIGMAS * left)[1]) for image in blurred)
+    return groups * 512 * 512 / sum(image.size for image in images)
