@@ -36,7 +36,7 @@ def views(light: np.ndarray, number: int = 4) -> list[View]:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     seen = views(texture())
-    lessons = [lesson_of(NETWORK, view, torch.ones_like(view.usable)) for view in seen]
+    lessons = [lesson_of(NETWORK, view, torch.ones_like(view.usable), 1.2) for view in seen]
     empty = views_of(
         empty_clips(CAMERA, Clip(np.zeros((6, SIZE, SIZE), np.uint16), ROI, 0), 20.0, 6, 1), CALIBRATION, 1
     )
@@ -122,7 +122,7 @@ def test_the_rule() -> None:
 
 def test_blocks_without_weight_are_no_verdict() -> None:
     (view,) = views(texture(), 1)
-    lesson = lesson_of(NETWORK, view, torch.zeros_like(view.usable))
+    lesson = lesson_of(NETWORK, view, torch.zeros_like(view.usable), 1.2)
     judge = Judge(NETWORK, [view], [lesson], [view], 1.0, 1.0)
     assert "is no number" in verdict(judge, changed(tail=1.1))
 

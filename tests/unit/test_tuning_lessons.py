@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from smartscope_models.training.loss import SPOT_PX, smoothed
 from smartscope_models.training.network import level_of
 from smartscope_models.tuning.clips import Clip
 from smartscope_models.tuning.last_layers import LastLayers, features
-from smartscope_models.tuning.lessons import Lesson, lesson_of
+from smartscope_models.tuning.lessons import lesson_of
 from smartscope_models.tuning.views import (
     BLOCK_PX,
     CHOOSING,
@@ -56,7 +58,7 @@ def test_the_loss_is_the_squared_error_plus_the_noise_of_the_target(frames: int)
         for network in (weak, strong):
             layers = LastLayers(network.body)
             with torch.no_grad():
-                squares, _ = lesson_of(network, noisy, torch.ones(1, 1, SIZE, SIZE)).loss(layers)
+                squares, _ = lesson_of(network, noisy, torch.ones(1, 1, SIZE, SIZE), SPOT_PX).loss(layers)
                 quiet = seen[:, -1:] - layers(features(network.body, seen - level_of(seen)))
             found.append(float(squares.mean()))
             true.append(float(((quiet - clean[:, :1]) ** 2).mean()))
@@ -71,8 +73,8 @@ def test_the_bias_is_what_two_exposures_have_wrong_in_common(frames: int) -> Non
     clean, network = scene(frames), small_network(2.5, frames)
     layers, found, true = LastLayers(network.body), [], []
     for seed in range(8):
-        lesson = lesson_of(network, view(with_noise(clean, seed)), torch.ones(1, 1, SIZE, SIZE))
-        everywhere = Lesson(lesson.features, lesson.noise, lesson.weight, torch.ones_like(lesson.weight), lesson.part)
+        lesson = lesson_of(network, view(with_noise(clean, seed)), torch.ones(1, 1, SIZE, SIZE), SPOT_PX)
+        everywhere = replace(lesson, visible=torch.ones_like(lesson.weight))
         with torch.no_grad():
             found.append(float(everywhere.loss(layers)[1].mean()))
     contrast = clean[:, :frames] - level_of(clean[:, :frames])
@@ -103,7 +105,7 @@ def test_two_exposures_of_a_clip_share_no_frame(frames: int) -> None:
 def test_only_what_can_be_seen_counts_as_bias() -> None:
     clean = torch.full((1, clip_length(1), SIZE, SIZE), 10.0)
     clean[..., 64:68, 64:68] = 14.0
-    lesson = lesson_of(small_network(1.0), view(with_noise(clean, 1)), torch.ones(1, 1, SIZE, SIZE))
+    lesson = lesson_of(small_network(1.0), view(with_noise(clean, 1)), torch.ones(1, 1, SIZE, SIZE), SPOT_PX)
     assert float(lesson.visible[..., 65:67, 65:67].min()) > 0.9
     assert float(lesson.visible.mean()) < 0.05
 

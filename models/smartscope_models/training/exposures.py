@@ -44,6 +44,8 @@ class Batch:
     """(2B, 1, H, W) expected electrons / F² of the newest frame."""
     variance_e2: Tensor
     """(2B, 1, H, W) of the noise about it."""
+    backward_e: Tensor
+    """(2B, 1, H, W) what a frame of delay would add to the newest, to second order in time; zero for single frames."""
 
 
 class Bank:
@@ -116,7 +118,16 @@ def expose(scenes: Tensor, levels: Levels, rng: np.random.Generator, noise: torc
     nominal = torch.cat([torch.zeros(2 * number, 2), (told**2 * usual).reshape(-1, 1)], dim=1)
     nominal[:, 1] = 1 / told.reshape(-1)
     truth = light[:, -1:] / excess_
-    return Batch(stabilise(counts, calibration, nominal), nominal, truth, truth + usual)
+    stable = stabilise(counts, calibration, nominal)
+    return Batch(stable, nominal, truth, truth + usual, _backward(light) / excess_)
+
+
+def _backward(light: Tensor) -> Tensor:
+    """(2B, T, H, W) → (2B, 1, H, W) minus the rate of change per frame, by three-point backward differences."""
+    if light.shape[1] < 3:
+        return torch.zeros_like(light[:, -1:])
+    oldest, before, newest = light[:, -3:-2], light[:, -2:-1], light[:, -1:]
+    return 2 * before - 1.5 * newest - 0.5 * oldest
 
 
 def _illumination(number: int, size: int, rng: np.random.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,25 +13,46 @@ from smartscope_models.training.exposures import Batch
 
 FLOOR = 0.01
 """Squared error, in units of the noise variance, below which nothing more is gained."""
+CHANGE = 1e-3
+"""Mean squared change from frame to frame, in units of the noise variance, from which lag counts by half."""
 SPOT_PX = 1.2
 SEEN_FROM = 2.0
 """Contrast, in standard deviations of a spot's noise, from which bias counts; in full at twice that."""
 
 
-def losses(estimate_e: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Mean log of the relative squared error, and mean relative squared bias of what can be seen; both scalars.
+class Losses(NamedTuple):
+    """Scalars, each a mean over exposures."""
 
-    The logarithm weighs decibels alike, whether an exposure is dark or bright. Squared bias: the product of the
-    smoothed errors of two exposures with independent noise has the square of their common mean as its expectation.
+    error: Tensor
+    """Log of the relative squared error: decibels weigh alike, whether an exposure is dark or bright."""
+    bias: Tensor
+    """Relative squared bias of what can be seen."""
+    lag: Tensor
+    """Squared age, in frames, of what is shown where something moves."""
+
+
+def losses(estimate_e: Tensor, batch: Batch) -> Losses:
+    """What is wrong with (2B, 1, H, W) electrons / F².
+
+    Bias and lag are squares of means over the noise: products of what two exposures of the same scene say, whose noise
+    is independent, have these as their expectation.
     """
     variance = batch.variance_e2
-    weight = 2 / (variance + variance.mean((1, 2, 3), keepdim=True))
-    error = (estimate_e - batch.truth_e) * torch.sqrt(weight)
+    weight = torch.sqrt(2 / (variance + variance.mean((1, 2, 3), keepdim=True)))
+    error = (estimate_e - batch.truth_e) * weight
     squared = (error**2).mean((1, 2, 3))
     one, two = smoothed(error, SPOT_PX).chunk(2)
     bias = (one * two * visible(batch).chunk(2)[0]).mean((1, 2, 3))
     scale = squared.detach().reshape(2, -1).mean(0) + FLOOR
-    return torch.log(squared + FLOOR).mean(), (bias / scale).mean()
+    return Losses(torch.log(squared + FLOOR).mean(), (bias / scale).mean(), _lag(error, batch.backward_e * weight))
+
+
+def _lag(error: Tensor, backward: Tensor) -> Tensor:
+    """Projection of the error on what a frame of delay would add; exposures that hardly change hardly count."""
+    change = (backward**2).mean((1, 2, 3))
+    age = (error * backward).mean((1, 2, 3)) / (change + 1e-9)
+    one, two = (age * change / (change + CHANGE)).chunk(2)
+    return (one * two).mean()
 
 
 def visible(batch: Batch) -> Tensor:

@@ -29,6 +29,8 @@ class Recipe:
     learning_rate: float = 2e-3
     bias_weight: float = 6.0
     """What a squared mean error at the scale of a spot costs beside the mean squared error."""
+    lag_weight: float = 0.0
+    """What a squared lag of one frame costs beside it."""
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
 
@@ -40,7 +42,12 @@ class Recipe:
 RECIPES = {
     "denoise_frame": Recipe("denoise_frame"),
     "denoise_causal": Recipe(
-        "denoise_causal", Architecture(frames=3), begin="denoise_frame", steps=12_000, learning_rate=1e-3
+        "denoise_causal",
+        Architecture(frames=3),
+        begin="denoise_frame",
+        steps=12_000,
+        learning_rate=1e-3,
+        lag_weight=4.0,
     ),
 }
 

@@ -115,8 +115,8 @@ def _figure(network: Denoiser, bank: Bank, recipe: Recipe, peak_e: float) -> Met
     with torch.no_grad():
         for _ in range(BATCHES):
             batch = expose(bank.crops(4, recipe.sizes.frames, recipe.crop_px, rng), levels, rng, noise)
-            total += float(losses(_electrons(network.quiet(batch.stable, level_of(batch.stable)), batch), batch)[0])
-            blurred += float(losses(_electrons(smoothed(batch.stable[:, -1:], 1.0), batch), batch)[0])
+            total += float(losses(_electrons(network.quiet(batch.stable, level_of(batch.stable)), batch), batch).error)
+            blurred += float(losses(_electrons(smoothed(batch.stable[:, -1:], 1.0), batch), batch).error)
     return Metric(
         name="noise removed",
         value=round(decibels(total / BATCHES), 2),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from smartscope_models.training.checkpoint import Checkpoint, Training
 from smartscope_models.training.exposures import Bank, Batch, expose
-from smartscope_models.training.loss import decibels, losses
+from smartscope_models.training.loss import Losses, decibels, losses
 from smartscope_models.training.network import Denoiser, electrons, level_of
 from smartscope_models.training.recipe import Recipe
 from smartscope_models.training.scenes import FRAMES, draw_scene
@@ -72,12 +72,12 @@ def train(
     for step in range(first, recipe.steps):
         for group in state.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe.steps)
-        error, bias = _step(state, bank, recipe, step)
-        recent.append(error)
+        found = _step(state, bank, recipe, step)
+        recent.append(float(found.error))
         took_s = time.monotonic() - started
         checkpoint.save(step + 1, took_s, state)
         if step % 500 == 499:
-            quality = f"{decibels(float(np.mean(recent))):.3f} dB, bias {bias:.4f}"
+            quality = f"{decibels(float(np.mean(recent))):.3f} dB, bias {float(found.bias):.4f}"
             say(f"step {step + 1} of {recipe.steps}: {quality}, {took_s:.0f} s")
     state.network.load_state_dict(state.average)
     network = state.network.to(memory_format=torch.contiguous_format).eval()
@@ -85,19 +85,20 @@ def train(
     return Trained(network, commit, time.monotonic() - started, threads, removed)
 
 
-def _step(state: Training, bank: Bank, recipe: Recipe, step: int) -> tuple[float, float]:
-    """One batch, one small change of the weights; the two losses."""
+def _step(state: Training, bank: Bank, recipe: Recipe, step: int) -> Losses:
+    """One batch, one small change of the weights; its losses."""
     crops = bank.crops(recipe.crops, recipe.sizes.frames, recipe.crop_px, state.rng)
     batch = expose(crops, recipe.levels, state.rng, state.noise)
-    error, bias = losses(_estimate(state.network, batch, state.rng), batch)
+    found = losses(_estimate(state.network, batch, state.rng), batch)
+    total = found.error + recipe.bias_weight * found.bias + recipe.lag_weight * found.lag
     state.optimiser.zero_grad(set_to_none=True)
-    (error + recipe.bias_weight * bias).backward()  # type: ignore[no-untyped-call]
+    total.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
     state.optimiser.step()
     keep = min(recipe.averaging, (1 + step) / (10 + step))
     for name, value in state.network.state_dict().items():
         state.average[name].lerp_(value, 1 - keep)
-    return float(error.detach()), float(bias.detach())
+    return Losses(*(value.detach() for value in found))
 
 
 def _estimate(network: Denoiser, batch: Batch, rng: np.random.Generator) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,7 +83,8 @@ def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> Lesson:
         parts = [getattr(window, name).chunk(2 if name in ("features", "noise") else 1) for window in windows]
         return torch.cat([part for turn in zip(*parts, strict=True) for part in turn])
 
-    return Lesson(joined("features"), joined("noise"), joined("weight"), joined("visible"), joined("part"))
+    maps = [joined(name) for name in ("features", "noise", "weight", "visible", "part")]
+    return Lesson(*maps, lessons[0].spot_px)
 
 
 def _window(lesson: Lesson, generator: torch.Generator) -> Lesson:
@@ -96,4 +97,11 @@ def _window(lesson: Lesson, generator: torch.Generator) -> Lesson:
     inner = (..., slice(BORDER_PX, -BORDER_PX), slice(BORDER_PX, -BORDER_PX))
     weight = torch.zeros_like(lesson.weight[fine])
     weight[inner] = lesson.weight_of(LEARNT)[fine][inner]
-    return Lesson(lesson.features[coarse], lesson.noise[fine], weight, lesson.visible[fine], lesson.part[fine])
+    return replace(
+        lesson,
+        features=lesson.features[coarse],
+        noise=lesson.noise[fine],
+        weight=weight,
+        visible=lesson.visible[fine],
+        part=lesson.part[fine],
+    )

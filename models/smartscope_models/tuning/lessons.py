@@ -21,6 +21,9 @@ from smartscope_models.tuning.views import View, block_means
 BIAS_WEIGHT = 6.0
 """What a squared mean error at the scale of a spot costs beside the mean squared error; else spots would be dimmed."""
 
+LARGEST_SPOT_PX = 4.0
+"""The windows that are learnt from are 96 px wide."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
@@ -36,6 +39,8 @@ class Lesson:
     """(B, 1, h, w) 0 to 1: whether there is something whose brightness must be right."""
     part: Tensor
     """(B, 1, h, w) of LEARNT, CHOOSING, JUDGED."""
+    spot_px: float
+    """Width of a Gaussian like a spot."""
 
     def weight_of(self, part: float) -> Tensor:
         """(B, 1, h, w) the weight within one part, 0 elsewhere."""
@@ -49,7 +54,7 @@ class Lesson:
         """
         error = self.noise - layers(self.features)
         squares = (error**2).chunk(2)
-        one, two = smoothed(error, SPOT_PX).chunk(2)
+        one, two = smoothed(error, self.spot_px).chunk(2)
         return (squares[0] + squares[1]) / 2, one * two * self.visible
 
     def blocks(self, layers: LastLayers, part: float) -> tuple[Tensor, Tensor]:
@@ -60,19 +65,20 @@ class Lesson:
         return block_means(total, weight).flatten(), block_means(bias, weight).flatten()
 
 
-def lesson_of(network: Denoiser, view: View, still: Tensor) -> Lesson:
+def lesson_of(network: Denoiser, view: View, still: Tensor, psf_sigma_px: float) -> Lesson:
     """Everything that a view has to teach; still (1, 1, h, w) is 1 where it has not moved."""
+    spot_px = min(max(psf_sigma_px, SPOT_PX), LARGEST_SPOT_PX)
     exposures = view.exposures()
     seen = torch.cat([exposure.seen for exposure in exposures])
     noise = torch.cat([exposure.newest - exposure.target for exposure in exposures])
     known = features(network.body, seen - level_of(seen))
     with torch.no_grad():
         quiet = (seen[:, -1:] - LastLayers(network.body)(known)).mean(0, keepdim=True)
-    return Lesson(known, noise, view.usable * still, _visible(quiet), view.part)
+    return Lesson(known, noise, view.usable * still, _visible(quiet, spot_px), view.part, spot_px)
 
 
-def _visible(image: Tensor) -> Tensor:
+def _visible(image: Tensor, spot_px: float) -> Tensor:
     """As ``training.loss.visible``, from the untuned network's answer in place of the truth."""
-    contrast = smoothed(image, SPOT_PX) - smoothed(image, 3 * SPOT_PX)
-    spot_noise = 1 / (2 * math.sqrt(math.pi) * SPOT_PX)
+    contrast = smoothed(image, spot_px) - smoothed(image, 3 * spot_px)
+    spot_noise = 1 / (2 * math.sqrt(math.pi) * spot_px)
     return torch.clamp((contrast.abs() / spot_noise - SEEN_FROM) / SEEN_FROM, 0.0, 1.0)

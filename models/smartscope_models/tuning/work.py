@@ -57,7 +57,7 @@ def tune(network: Denoiser, request: Request, elapsed_s: Callable[[], float]) ->
     outcome = replace(outcome, noise=noise)
     if why := noise.refusal():
         return Result(replace(outcome, objections=(why,)))
-    lessons = _lessons(network, views, still, lambda: elapsed_s() < PREPARING * request.seconds)
+    lessons = _lessons(network, views, still, request, elapsed_s)
     if why := _too_little(lessons):
         return Result(replace(outcome, objections=(why,)))
     empty = _empty_views(request, calibration, clips[0], views)
@@ -76,14 +76,18 @@ def tune(network: Denoiser, request: Request, elapsed_s: Callable[[], float]) ->
 
 
 def _lessons(
-    network: Denoiser, views: Sequence[View], still: Sequence[Tensor], in_time: Callable[[], bool]
+    network: Denoiser,
+    views: Sequence[View],
+    still: Sequence[Tensor],
+    request: Request,
+    elapsed_s: Callable[[], float],
 ) -> list[Lesson]:
     """Of as many views as there is time for."""
     found = list[Lesson]()
     for view, at_rest in zip(views, still, strict=True):
-        if not in_time():
+        if elapsed_s() >= PREPARING * request.seconds:
             break
-        found.append(lesson_of(network, view, at_rest))
+        found.append(lesson_of(network, view, at_rest, request.psf_sigma_px))
     return found
 
 
