@@ -18,19 +18,19 @@ from smartscope_models.tuning.empty_fields import background_e, empty_clips
 from smartscope_models.tuning.judging import Change, Judge, Measures, objections
 from smartscope_models.tuning.last_layers import LastLayers
 from smartscope_models.tuning.lessons import lesson_of
-from smartscope_models.tuning.views import View, views_of
+from smartscope_models.tuning.views import View, clip_length, views_of
 
 ROI = whole_sensor((SIZE, SIZE))
 CALIBRATION = SensorCalibration(CAMERA)
-GOOD = Measures(0.6, 0.001, 1.03, 0.05, 0.0, 0.0)
+GOOD = Measures(0.6, 0.001, 1.03, 0.01, 0.05, 0.0, 0.0)
 FALL, SAME = Change(-0.01, 0.001), Change(0.0, 0.001)
 NETWORK = small_network(1.0)
 LAYERS = LastLayers(NETWORK.body)
 
 
-def views(light: np.ndarray, number: int = 4) -> list[View]:
-    clips = [Clip(counts(np.repeat(light[None], 6, axis=0), seed=k), ROI, k) for k in range(number)]
-    return views_of(clips, CALIBRATION, seed=1)
+def views(light: np.ndarray, number: int = 4, frames: int = 1) -> list[View]:
+    bright = np.repeat(light[None], clip_length(frames), axis=0)
+    return views_of([Clip(counts(bright, seed=k), ROI, k) for k in range(number)], CALIBRATION, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,24 @@ def test_a_residual_that_follows_its_neighbours_is_found(judge: Judge) -> None:
     assert "the residual is less white" in verdict(judge, layers)
 
 
+def test_a_network_that_shows_the_past_is_found() -> None:
+    now = small_network(1.0, frames=3)
+    late = small_network(1.0, frames=3)
+    with torch.no_grad():  # shows half of the newest and half of the frame before
+        late.body.head.weight[4:8] = late.body.head.weight[:4].roll(-4, dims=1)
+        late.body.tail.weight[:, 4:8] = -0.5 * late.body.tail.weight[:, :4]
+        for k in range(4):
+            late.body.tail.weight[k, k, 1, 1] += 0.5
+            late.body.tail.weight[k, 4 + k, 1, 1] -= 0.5
+    seen = views(texture(), frames=3)
+    lags = []
+    for network in (now, late):
+        lessons = [lesson_of(network, view, torch.ones_like(view.usable), 1.2) for view in seen]
+        judge = Judge(network, seen, lessons, seen[:1], variance=1.0, psf_sigma_px=1.0)
+        lags.append(judge.measure(LastLayers(network.body)).lag)
+    assert lags == pytest.approx([0.0, 0.5], abs=0.1)
+
+
 def test_what_is_no_number_is_not_kept(judge: Judge) -> None:
     assert "is no number" in verdict(judge, changed(tail=math.nan))
     assert "is no number" in verdict(judge, changed(tail=math.inf))
@@ -112,6 +130,8 @@ def test_the_rule() -> None:
     assert len(found(chi2=0.94)) == 1
     assert found(replace(GOOD, chi2=0.9), chi2=0.9) == []
     assert len(found(replace(GOOD, chi2=0.9), chi2=0.89)) == 1
+    assert found(lag=-0.02) == []
+    assert len(found(lag=0.04)) == len(found(lag=-0.04)) == 1
     assert found(whiteness=0.06) == []
     assert len(found(whiteness=0.08)) == 1
     assert found(false_structures=1.0) == []

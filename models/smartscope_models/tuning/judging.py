@@ -15,18 +15,21 @@ from torch import Tensor
 from smartscope_models.training.network import Denoiser, level_of
 from smartscope_models.tuning.last_layers import LastLayers, features
 from smartscope_models.tuning.lessons import Lesson
+from smartscope_models.tuning.movement import Velocity, displaced
 from smartscope_models.tuning.noise import lag1
-from smartscope_models.tuning.views import JUDGED, View
+from smartscope_models.tuning.views import JUDGED, Exposure, View
 
 CERTAIN = 3.0
 """Standard errors by which the loss must fall, and the bias may not rise."""
 LEAST_CHI2 = 0.95
 CHI2_SLACK = 0.002
 """Of an error of 0.01 to 0.1. Frames in between, and what moves in them, have no part in this figure."""
+LAG_SLACK = 0.02
 WHITENESS_SLACK = 0.02
 FALSE_STRUCTURES = 1.0
 """In 512 x 512 pixels of an empty field, always allowed."""
 SIGMAS = 3.0
+STEPS: tuple[Velocity, ...] = ((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0))
 PROBE = 0.05
 """Amplitude, in noise standard deviations, of the random pattern that measures the divergence."""
 
@@ -41,6 +44,8 @@ class Measures:
     """Squared error, at the scale of a spot and of what can be seen, that two independent exposures have in common."""
     chi2: float
     """Squared residual over the noise variance + twice the divergence: 1 + squared error, for any denoiser."""
+    lag: float
+    """Age, in frames, of what is shown of a specimen that moves by a pixel a frame; 0 for a network of one frame."""
     whiteness: float
     """Larger |lag-1 autocorrelation| of the residual."""
     false_structures: float
@@ -73,6 +78,8 @@ class Judge:
         generator = torch.Generator().manual_seed(0)
         self._lessons, self._variance, self._psf_sigma_px = lessons, variance, psf_sigma_px
         self._live = [_Live(network, view, known, generator) for view, known in zip(views, lessons, strict=True)]
+        moving = views if network.sizes.frames > 1 else ()
+        self._moving = [_Moving(network, view, STEPS[k % len(STEPS)]) for k, view in enumerate(moving)]
         fields = [exposure for view in empty for exposure in view.exposures()]
         self._empty = [(features(network.body, f.seen - level_of(f.seen)), f.newest) for f in fields]
 
@@ -89,6 +96,7 @@ class Judge:
             loss=float(losses.nanmean()),
             bias=float(biases.nanmean()),
             chi2=chi2 / max(sum(float(weight.sum()) for weight in weights), 1.0),
+            lag=self._lag(layers),
             whiteness=max(map(abs, lag1(residuals, weights))),
             false_structures=_per_field(images, 0.0),
             false_structures_psf=_per_field(images, self._psf_sigma_px),
@@ -99,6 +107,10 @@ class Judge:
         """Of the held-out loss, and of the bias."""
         loss, bias = (b - a for a, b in zip(self._held_out(before), self._held_out(after), strict=True))
         return _change(loss), _change(bias)
+
+    def _lag(self, layers: LastLayers) -> float:
+        sums = [moving.behind(layers) for moving in self._moving]
+        return sum(late for late, _ in sums) / sum(whole for _, whole in sums) if sums else 0.0
 
     def _held_out(self, layers: LastLayers) -> tuple[Tensor, Tensor]:
         """(N,) loss and bias of each judged block; NaN for all other blocks."""
@@ -122,6 +134,22 @@ class _Live:
         return float(((residual**2 / variance + 2 * divergence) * self.weight).sum())
 
 
+class _Moving:
+    """A view's first exposure made to move by a pixel a frame, and what it would be one frame late."""
+
+    def __init__(self, network: Denoiser, view: View, velocity: Velocity) -> None:
+        one, two = (Exposure(x[:, :1], x[:, 1:-1], x[:, -1:]) for x in view.stable.chunk(2, dim=1))
+        seen = displaced(one.seen, velocity)
+        self._known = features(network.body, seen - level_of(seen))
+        self._noise, weight = one.newest - one.target, view.usable * (view.part == JUDGED)
+        before = [displaced(torch.cat([x.target, x.target], dim=1), velocity)[:, :1] - x.target for x in (one, two)]
+        self._late, self._whole = before[1] * weight, float((before[0] * before[1] * weight).sum())
+
+    def behind(self, layers: LastLayers) -> tuple[float, float]:
+        """Error along the way back, and the way of one frame; from two exposures, so that noise has no part in it."""
+        return float(((self._noise - layers(self._known)) * self._late).sum()), self._whole
+
+
 def objections(before: Measures, after: Measures, loss: Change, bias: Change) -> list[str]:
     """Every reason not to keep what was tuned; none: it is better."""
     if not all(math.isfinite(value) for value in (*asdict(after).values(), loss.mean, bias.mean)):
@@ -133,6 +161,8 @@ def objections(before: Measures, after: Measures, loss: Change, bias: Change) ->
         found.append(f"spots are rendered less truly (bias {before.bias:.4f} → {after.bias:.4f})")
     if after.chi2 > before.chi2 + CHI2_SLACK or after.chi2 < min(LEAST_CHI2, before.chi2 - CHI2_SLACK):
         found.append(f"chi2 of the residual leaves 1 ({before.chi2:.3f} → {after.chi2:.3f})")
+    if abs(after.lag) > abs(before.lag) + LAG_SLACK:
+        found.append(f"moving things lag more ({before.lag:.2f} → {after.lag:.2f} frames)")
     if after.whiteness > before.whiteness + WHITENESS_SLACK:
         found.append(f"the residual is less white (autocorrelation {before.whiteness:.3f} → {after.whiteness:.3f})")
     for key, where in (("false_structures", ""), ("false_structures_psf", " at the PSF's size")):

@@ -83,8 +83,9 @@ def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> Lesson:
         parts = [getattr(window, name).chunk(2 if name in ("features", "noise") else 1) for window in windows]
         return torch.cat([part for turn in zip(*parts, strict=True) for part in turn])
 
-    maps = [joined(name) for name in ("features", "noise", "weight", "visible", "part")]
-    return Lesson(*maps, lessons[0].spot_px)
+    return Lesson(
+        joined("features"), joined("noise"), joined("weight"), joined("visible"), joined("part"), lessons[0].spot_px
+    )
 
 
 def _window(lesson: Lesson, generator: torch.Generator) -> Lesson:

@@ -15,6 +15,7 @@ from smartscope_models.calibration import SensorCalibration
 from smartscope_models.denoise.network import network_calibration, nominal_values
 from smartscope_models.training.network import stabilise
 from smartscope_models.tuning.clips import Clip
+from smartscope_models.tuning.movement import REST, Velocity, displaced, draw_velocity, reach_px
 
 LARGEST_PX = 512
 """Of a larger field a part is taken, another one in each clip."""
@@ -68,10 +69,15 @@ class View:
     """(1, 1, h, w) 1 or 0: inside, not saturated, and not beside a pixel much noisier than the sensor."""
     part: Tensor
     """(1, 1, h, w) of LEARNT, CHOOSING, JUDGED; the same at one place of the sensor in all views."""
+    motions: tuple[tuple[Velocity, Velocity], ...] = ((REST, REST), (REST, REST))
+    """Velocity and phase with which the earlier frames of each exposure are displaced."""
 
     def exposures(self) -> tuple[Exposure, Exposure]:
-        """Two of one scene."""
-        first, second = (Exposure(x[:, :1], x[:, 1:-1], x[:, -1:]) for x in self.stable.chunk(2, dim=1))
+        """Two of one scene, their earlier frames displaced."""
+        first, second = (
+            Exposure(x[:, :1], displaced(x[:, 1:-1], *motion), x[:, -1:])
+            for x, motion in zip(self.stable.chunk(2, dim=1), self.motions, strict=True)
+        )
         return first, second
 
 
@@ -90,13 +96,14 @@ def _view(clip: Clip, calibration: SensorCalibration, rng: np.random.Generator, 
     frames = torch.from_numpy(clip.pixels[None].astype(np.float32))
     maps = torch.from_numpy(np.stack(network_calibration(pixels))[None])
     nominal = torch.from_numpy(nominal_values(pixels))[None]
-    bad = (frames >= pixels.saturation_adu).any(1, keepdim=True) | (
-        maps[:, 2:3] > NOISY * nominal[0, 2].clamp(min=0.25)
-    )
-    border = functional.pad(bad[place].float(), (1, 1, 1, 1), value=1.0)
-    usable = 1 - functional.max_pool2d(border, 3, 1)
+    saturated = (frames >= pixels.saturation_adu).any(1, keepdim=True)
+    noisy = maps[:, 2:3] > NOISY * nominal[0, 2].clamp(min=0.25)
+    bad = functional.max_pool2d((saturated | noisy)[place].float(), 3, 1, 1)
+    edge = 1 + reach_px(len(clip.pixels) // 2 - 2)
+    usable = functional.pad((1 - bad)[..., edge:-edge, edge:-edge], (edge,) * 4)
+    motions = tuple((draw_velocity(rng), (rng.random(), rng.random())) for _ in range(2))
     part = torch.from_numpy(_parts((height, width), seed))[None, None]
-    return View(stabilise(frames, maps, nominal)[place], usable, part[place])
+    return View(stabilise(frames, maps, nominal)[place], usable, part[place], motions)
 
 
 def _parts(shape: tuple[int, int], seed: int) -> npt.NDArray[np.float32]:
