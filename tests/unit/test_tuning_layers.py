@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import onnx
+import pytest
 import torch
+from packages_helpers import tiny_denoiser_onnx
 from tuning_helpers import small_network, small_onnx
 
+from smartscope.errors import UnsupportedModel
 from smartscope_models.engines.engine import Network
 from smartscope_models.training.network import Architecture, Denoiser
 from smartscope_models.training.weights import disagreement, read_network, with_weights
@@ -51,3 +55,14 @@ def test_weights_go_out_of_an_onnx_file_and_back_in_both_precisions() -> None:
     found = read_network(Network.of("small", small_onnx(network)))
     assert found.sizes == network.sizes
     assert all(torch.equal(weight, network.state_dict()[name]) for name, weight in found.state_dict().items())
+
+
+def test_other_networks_cannot_be_tuned() -> None:
+    with pytest.raises(UnsupportedModel, match="its weights are none"):
+        read_network(Network.of("tiny", tiny_denoiser_onnx()))
+    model = onnx.load_model_from_string(small_onnx(small_network()))
+    for tensor in model.graph.initializer:
+        if tensor.name == "anscombe":
+            tensor.CopyFrom(onnx.helper.make_tensor("anscombe", onnx.TensorProto.FLOAT, [], [1.0]))
+    with pytest.raises(UnsupportedModel, match="gives other answers than these weights should"):
+        read_network(Network.of("changed", model.SerializeToString()))

@@ -34,7 +34,7 @@ def figures(pixels: npt.NDArray[np.uint16], camera: CameraCalibration = CAMERA) 
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_a_specimen_at_rest_is_taken(frames: int) -> None:
-    noise, still = examine(views(counts(STILL), frames=frames))
+    noise, still = examine(views(counts(np.tile(STILL, (3, 1, 1))), frames=frames))
     assert noise.refusal() == ""
     assert noise.ratio == pytest.approx(1.0, abs=0.05)
     assert noise.still_share > 0.99

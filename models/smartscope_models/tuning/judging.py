@@ -1,10 +1,9 @@
-"""What decides whether tuned layers are kept: figures on places that nothing was learnt from, and the rule."""
+"""How good layers are, on places that nothing was learnt from and in empty fields."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,49 +16,15 @@ from smartscope_models.tuning.last_layers import LastLayers, features
 from smartscope_models.tuning.lessons import Lesson
 from smartscope_models.tuning.movement import Velocity, displaced
 from smartscope_models.tuning.noise import lag1
+from smartscope_models.tuning.rule import Change, Measures
 from smartscope_models.tuning.views import JUDGED, Exposure, View
 
-CERTAIN = 3.0
-"""Standard errors by which the loss must fall, and the bias may not rise."""
-LEAST_CHI2 = 0.95
-CHI2_SLACK = 0.002
-"""Of an error of 0.01 to 0.1. Frames in between, and what moves in them, have no part in this figure."""
-LAG_SLACK = 0.02
-WHITENESS_SLACK = 0.02
-FALSE_STRUCTURES = 1.0
-"""In 512 x 512 pixels of an empty field, always allowed."""
 SIGMAS = 3.0
-STEPS: tuple[Velocity, ...] = ((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0))
+"""Above this many standard deviations of the noise something stands out of an empty field."""
+DIRECTIONS: tuple[Velocity, ...] = ((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0))
+"""In which the specimen is made to move, view after view; pixels a frame."""
 PROBE = 0.05
 """Amplitude, in noise standard deviations, of the random pattern that measures the divergence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """One set of layers on the held-out places; squares in units of the noise variance."""
-
-    loss: float
-    """Squared error + the noise of the targets + BIAS_WEIGHT · bias."""
-    bias: float
-    """Squared error, at the scale of a spot and of what can be seen, that two independent exposures have in common."""
-    chi2: float
-    """Squared residual over the noise variance + twice the divergence: 1 + squared error, for any denoiser."""
-    lag: float
-    """Age, in frames, of what is shown of a specimen that moves by a pixel a frame; 0 for a network of one frame."""
-    whiteness: float
-    """Larger |lag-1 autocorrelation| of the residual."""
-    false_structures: float
-    """Groups above 3 standard deviations of the noise in 512 x 512 pixels of an empty field."""
-    false_structures_psf: float
-    """The same after a Gaussian of the PSF's width."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """From one set of layers to another, on the same blocks: the noise of the targets drops out."""
-
-    mean: float
-    standard_error: float
 
 
 class Judge:
@@ -79,7 +44,7 @@ class Judge:
         self._lessons, self._variance, self._psf_sigma_px = lessons, variance, psf_sigma_px
         self._live = [_Live(network, view, known, generator) for view, known in zip(views, lessons, strict=True)]
         moving = views if network.sizes.frames > 1 else ()
-        self._moving = [_Moving(network, view, STEPS[k % len(STEPS)]) for k, view in enumerate(moving)]
+        self._moving = [_Moving(network, view, DIRECTIONS[k % len(DIRECTIONS)]) for k, view in enumerate(moving)]
         fields = [exposure for view in empty for exposure in view.exposures()]
         self._empty = [(features(network.body, f.seen - level_of(f.seen)), f.newest) for f in fields]
 
@@ -142,34 +107,18 @@ class _Moving:
         seen = displaced(one.seen, velocity)
         self._known = features(network.body, seen - level_of(seen))
         self._noise, weight = one.newest - one.target, view.usable * (view.part == JUDGED)
-        before = [displaced(torch.cat([x.target, x.target], dim=1), velocity)[:, :1] - x.target for x in (one, two)]
-        self._late, self._whole = before[1] * weight, float((before[0] * before[1] * weight).sum())
+        ways = [_way(exposure.target, velocity) for exposure in (one, two)]
+        self._late, self._whole = ways[1] * weight, float((ways[0] * ways[1] * weight).sum())
 
     def behind(self, layers: LastLayers) -> tuple[float, float]:
         """Error along the way back, and the way of one frame; from two exposures, so that noise has no part in it."""
         return float(((self._noise - layers(self._known)) * self._late).sum()), self._whole
 
 
-def objections(before: Measures, after: Measures, loss: Change, bias: Change) -> list[str]:
-    """Every reason not to keep what was tuned; none: it is better."""
-    if not all(math.isfinite(value) for value in (*asdict(after).values(), loss.mean, bias.mean)):
-        return ["a figure of the tuned network is no number"]
-    found = []
-    if not -loss.mean > CERTAIN * loss.standard_error:
-        found.append(f"the held-out loss does not surely fall ({loss.mean:+.4f} ± {loss.standard_error:.4f})")
-    if bias.mean > CERTAIN * bias.standard_error:
-        found.append(f"spots are rendered less truly (bias {before.bias:.4f} → {after.bias:.4f})")
-    if after.chi2 > before.chi2 + CHI2_SLACK or after.chi2 < min(LEAST_CHI2, before.chi2 - CHI2_SLACK):
-        found.append(f"chi2 of the residual leaves 1 ({before.chi2:.3f} → {after.chi2:.3f})")
-    if abs(after.lag) > abs(before.lag) + LAG_SLACK:
-        found.append(f"moving things lag more ({before.lag:.2f} → {after.lag:.2f} frames)")
-    if after.whiteness > before.whiteness + WHITENESS_SLACK:
-        found.append(f"the residual is less white (autocorrelation {before.whiteness:.3f} → {after.whiteness:.3f})")
-    for key, where in (("false_structures", ""), ("false_structures_psf", " at the PSF's size")):
-        was, now = getattr(before, key), getattr(after, key)
-        if now > max(was, FALSE_STRUCTURES):
-            found.append(f"more false structures in an empty field{where} ({was:.2g} → {now:.2g} in 512 x 512)")
-    return found
+def _way(image: Tensor, velocity: Velocity) -> Tensor:
+    """How an image that moves was different a frame ago; odd, so that blur, which is even, is no part of it."""
+    back, forth = (torch.roll(image, [round(sign * v) for v in velocity], dims=(2, 3)) for sign in (-1, 1))
+    return (back - forth) / 2
 
 
 def _change(blocks: Tensor) -> Change:

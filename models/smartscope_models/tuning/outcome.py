@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from smartscope_models.tuning.judging import Measures
 from smartscope_models.tuning.noise import Noise
+from smartscope_models.tuning.rule import Measures
 
 RECORD = "tuning.json"
 

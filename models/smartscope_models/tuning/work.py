@@ -11,13 +11,14 @@ from smartscope_models.calibration import SensorCalibration
 from smartscope_models.training.network import Denoiser
 from smartscope_models.tuning.clips import Clip, read_clips
 from smartscope_models.tuning.empty_fields import background_e, empty_clips
-from smartscope_models.tuning.judging import Judge, objections
+from smartscope_models.tuning.judging import Judge
 from smartscope_models.tuning.last_layers import LastLayers
 from smartscope_models.tuning.learning import learn
 from smartscope_models.tuning.lessons import Lesson, lesson_of
 from smartscope_models.tuning.noise import examine
 from smartscope_models.tuning.outcome import Outcome
 from smartscope_models.tuning.request import Request
+from smartscope_models.tuning.rule import objections
 from smartscope_models.tuning.views import CHOOSING, JUDGED, LEARNT, View, clip_length, views_of
 
 MOST_CLIPS = 16
