@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
-from smartscope.errors import UnsupportedModel  # noqa: E402
+from smartscope.errors import InputError, UnsupportedModel  # noqa: E402
 from smartscope_models.training import __main__ as command  # noqa: E402
-from smartscope_models.training import export  # noqa: E402
+from smartscope_models.training import checkpoint, export  # noqa: E402
+from smartscope_models.training import train as training  # noqa: E402
+from smartscope_models.training.cameras import Detectors, draw_cameras  # noqa: E402
 from smartscope_models.training.exposures import Bank, Batch, Levels, expose  # noqa: E402
 from smartscope_models.training.loss import FLOOR, decibels, losses, smoothed, visible  # noqa: E402
 from smartscope_models.training.network import (  # noqa: E402
@@ -22,6 +25,7 @@ from smartscope_models.training.network import (  # noqa: E402
     level_of,
     stabilise,
 )
+from smartscope_models.training.optimiser import Muon, orthogonal  # noqa: E402
 from smartscope_models.training.recipe import RECIPES, recipe  # noqa: E402
 from smartscope_models.training.train import scene_bank, train  # noqa: E402
 
@@ -34,7 +38,13 @@ def _no_progress_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TINY = Architecture(fine=4, coarse=8, coarse_blocks=1)
-PLAIN = replace(Levels(), emccd_share=0.0, quantised_share=0.0, misjudged_share=0.0)
+RIGHT = Detectors(emccd_share=0.0, photomultiplier_share=0.0, misjudged_share=0.0)
+PLAIN = replace(Levels(), detectors=RIGHT)
+KINDS = {
+    "scmos": RIGHT,
+    "emccd": replace(RIGHT, emccd_share=1.0),
+    "photomultiplier": replace(RIGHT, photomultiplier_share=1.0),
+}
 
 
 def network(frames: int = 1) -> Denoiser:
@@ -47,14 +57,44 @@ def flat(levels: Levels, number: int = 6) -> Batch:
     return expose(torch.zeros(number, 1, 96, 96), levels, rng, noise)
 
 
-@pytest.mark.parametrize("levels", [PLAIN, replace(PLAIN, emccd_share=1.0)], ids=["scmos", "emccd"])
-def test_noise_has_variance_one_and_the_right_mean(levels: Levels) -> None:
-    batch = flat(replace(levels, background_e=(8.0, 60.0)))
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_has_variance_one_and_the_right_mean(kind: str) -> None:
+    batch = flat(replace(PLAIN, detectors=KINDS[kind], background_e=(8.0, 60.0)))
     usable = (batch.stable - batch.stable.mean((2, 3), keepdim=True)).flatten(1)
     # a hot pixel borrows from its neighbours, so that a few are too quiet; the slope of the field adds a little
     assert usable.std(1).numpy() == pytest.approx(np.ones(len(usable)), abs=0.25)
     seen = electrons(batch.stable.mean((2, 3), keepdim=True), batch.nominal).flatten()
     assert seen.numpy() == pytest.approx(batch.truth_e.mean((1, 2, 3)).numpy(), rel=0.06)
+
+
+def test_a_slow_detector_correlates_neighbours_along_the_line_only() -> None:
+    tubes = replace(RIGHT, photomultiplier_share=1.0)
+    levels = replace(PLAIN, detectors=tubes, background_e=(20.0, 60.0))
+    rng, noise = np.random.default_rng(3), torch.Generator().manual_seed(3)
+    cameras = draw_cameras(tubes, np.full(4, 60.0), np.full(4, 50.0), rng)
+    light = torch.full((4, 1, 256, 256), 50.0)
+    counts = cameras.counts(light, cameras.read_map(256, noise), noise)
+    counts = counts - counts.mean((2, 3), keepdim=True)
+    variance = counts.square().mean((2, 3))
+    across = (counts[..., 1:] * counts[..., :-1]).mean((2, 3)) / variance
+    smear = cameras.smear[:, :, 0, 0]
+    shot = 50 * cameras.noise_factor[:, :, 0, 0] / (50 * cameras.noise_factor + cameras.read_e**2)[:, :, 0, 0]
+    expected = shot * smear * (1 - smear) / ((1 - smear) ** 2 + smear**2)
+    assert across.numpy() == pytest.approx(expected.numpy(), abs=0.015)
+    along = (counts[..., 1:, :] * counts[..., :-1, :]).mean((2, 3)) / variance
+    assert along.numpy() == pytest.approx(np.zeros((4, 1)), abs=0.015)
+    assert float(flat(levels).stable.min()) >= 0.0
+
+
+def test_what_a_slow_detector_smears_is_kept() -> None:
+    cameras = draw_cameras(
+        replace(RIGHT, photomultiplier_share=1.0), np.full(2, 60.0), np.full(2, 1.0), np.random.default_rng(1)
+    )
+    light = torch.zeros(2, 1, 8, 8)
+    light[..., 3] = 10.0
+    smeared = cameras.smeared(light)
+    assert torch.allclose(smeared.sum(), light.sum())
+    assert torch.allclose(smeared[..., 4], 10 * cameras.smear[..., 0].expand(2, 1, 8))
 
 
 def test_the_inverse_is_exact_for_poisson_means() -> None:
@@ -144,6 +184,40 @@ def test_earlier_frames_count_and_the_newest_is_corrected() -> None:
     assert torch.equal(net.quiet(stable, level_of(stable)), stable[:, -1:])
 
 
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (5, 5)])
+def test_orthogonal_keeps_directions_and_evens_out_their_sizes(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(1)) * 1e-3
+    even = orthogonal(matrix)
+    sizes = torch.linalg.svdvals(even)
+    assert float(sizes.min()) > 0.6
+    assert float(sizes.max()) < 1.3
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = left.T @ even @ right.T
+    assert torch.allclose(turned, torch.diag(turned.diagonal()), atol=1e-4)
+    assert torch.allclose(orthogonal(1000 * matrix), even, atol=1e-5)
+
+
+def test_muon_goes_down_and_leaves_alone_what_has_no_gradient() -> None:
+    weights = torch.nn.Parameter(torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(2)))
+    idle = torch.nn.Parameter(torch.ones(4, 2, 3, 3))
+    optimiser, before = Muon([weights, idle], 0.02), float(weights.detach().square().sum())
+    for _ in range(200):
+        optimiser.zero_grad()
+        weights.square().sum().backward()
+        optimiser.step()
+    assert float(weights.detach().square().sum()) < 0.1 * before
+    assert torch.equal(idle.detach(), torch.ones(4, 2, 3, 3))
+
+
+def test_smoothing_keeps_the_sum_of_what_is_inside_and_mirrors_at_borders() -> None:
+    image = torch.zeros(1, 1, 31, 41)
+    image[0, 0, 15, 20] = 1.0
+    spot = smoothed(image, 1.2)
+    assert float(spot.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float(spot[0, 0, 15, 20]) == pytest.approx(1 / (2 * np.pi * 1.2**2), rel=0.02)
+    assert torch.allclose(smoothed(torch.ones(1, 1, 9, 9), 1.2), torch.ones(1, 1, 9, 9), atol=1e-6)
+
+
 def test_a_short_training_learns_and_repeats() -> None:
     short = replace(recipe("denoise_frame", steps=40, scenes=6, scene_px=64, crop_px=32, seed=9), sizes=TINY)
     scenes = scene_bank(short, None, lambda line: None)
@@ -152,6 +226,43 @@ def test_a_short_training_learns_and_repeats() -> None:
     assert all(torch.equal(value, state[name]) for name, value in again.network.state_dict().items())
     untrained = train(replace(short, steps=1), scenes, lambda line: None)
     assert first.decibels > untrained.decibels
+
+
+SHORT = replace(recipe("denoise_frame", steps=12, scenes=4, scene_px=48, crop_px=32, seed=9), sizes=TINY)
+
+
+def test_a_training_that_was_cut_off_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = scene_bank(SHORT, None, lambda line: None)
+    whole = train(SHORT, scenes, lambda line: None).network.state_dict()
+    monkeypatch.setattr(checkpoint, "EVERY", 5)
+    learn = training._learn
+
+    def cut_off(*given: Any) -> Any:
+        if given[-1] == 7:
+            raise KeyboardInterrupt
+        return learn(*given)
+
+    monkeypatch.setattr(training, "_learn", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(SHORT, scenes, lambda line: None, keep=tmp_path)
+    steps: list[int] = []
+    monkeypatch.setattr(training, "_learn", lambda *given: (steps.append(given[-1]), learn(*given))[1])
+    resumed = train(SHORT, scenes, lambda line: None, keep=tmp_path).network.state_dict()
+    assert steps == list(range(5, 12))
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_a_state_of_another_recipe_or_in_pieces_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY", 5)
+    scenes = scene_bank(SHORT, None, lambda line: None)
+    train(SHORT, scenes, lambda line: None, keep=tmp_path)
+    with pytest.raises(InputError, match="of another recipe"):
+        train(replace(SHORT, bias_weight=1.0), scenes, lambda line: None, keep=tmp_path)
+    next(tmp_path.glob("*.pt")).write_bytes(b"half a file")
+    with pytest.raises(InputError, match="cannot be read"):
+        train(SHORT, scenes, lambda line: None, keep=tmp_path)
 
 
 def test_scenes_are_kept_for_the_next_training(tmp_path: Path) -> None:

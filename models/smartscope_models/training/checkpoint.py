@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from smartscope.errors import InputError, UnsupportedModel
 from smartscope_models.packages import open_package
 from smartscope_models.training.network import Denoiser
+from smartscope_models.training.optimiser import Muon
 from smartscope_models.training.recipe import Recipe
 from smartscope_models.training.weights import read_network
 
@@ -83,9 +83,7 @@ class Training:
         if recipe.begin:
             _begin(self.network, recipe.begin)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.network.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
-        self.rng = np.random.default_rng((recipe.seed, 1))
-        self.noise = torch.Generator().manual_seed(recipe.seed)
+        self.optimiser = Muon(self.network.parameters(), recipe.learning_rate)
 
     def parts(self) -> dict[str, Any]:
         """As plain values and tensors."""
@@ -93,8 +91,6 @@ class Training:
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
-            "rng": self.rng.bit_generator.state,
-            "noise": self.noise.get_state(),
         }
 
     def take(self, parts: dict[str, Any]) -> None:
@@ -102,5 +98,3 @@ class Training:
         self.network.load_state_dict(parts["network"])
         self.average = parts["average"]
         self.optimiser.load_state_dict(parts["optimiser"])
-        self.rng.bit_generator.state = parts["rng"]
-        self.noise.set_state(parts["noise"])

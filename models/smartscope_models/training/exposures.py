@@ -5,14 +5,16 @@ Every scene is exposed twice with independent noise: the product of the two erro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from smartscope_models.training.cameras import Cameras, Detectors, draw_cameras
 from smartscope_models.training.network import stabilise
+from smartscope_models.training.structures import Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,7 @@ class Levels:
     background_e: tuple[float, float] = (0.3, 60.0)
     background_share: tuple[float, float] = (0.01, 0.5)
     """Background in terms of the peak; the larger of the two draws holds, up to the largest background_e."""
-    read_noise_e: tuple[float, float] = (0.3, 3.0)
-    emccd_share: float = 0.2
-    quantised_share: float = 0.25
-    """Of eight-bit detectors with steps as coarse as their noise."""
-    misjudged_share: float = 0.3
-    """Of exposures whose noise is told wrongly, as an estimate from a movie would."""
+    detectors: Detectors = field(default_factory=Detectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,47 +76,45 @@ class Bank:
 def expose(scenes: Tensor, levels: Levels, rng: np.random.Generator, noise: torch.Generator) -> Batch:
     """Two noisy exposures of each of scenes (B, T, H, W)."""
     number, size = len(scenes), scenes.shape[-1]
+    peak_e, floor_e = _lights(number, levels, rng)
+    cameras = draw_cameras(levels.detectors, peak_e + floor_e, floor_e, rng)
+    light = (scenes * _column(peak_e) + _column(floor_e)) * _illumination(number, size, rng)
+    read_map = torch.cat([cameras.read_map(size, noise)] * 2)
+    light, cameras = torch.cat([light, light]), cameras.twice()
+    counts = cameras.counts(light, read_map, noise)
+    calibration, nominal = _calibration(cameras, read_map)
+    seen = cameras.smeared(light) / cameras.noise_factor
+    variance = seen[:, -1:] + (nominal[:, 2].reshape(-1, 1, 1, 1) / cameras.told**2)
+    return Batch(stabilise(counts, calibration, nominal), nominal, seen[:, -1:], variance, _backward(seen))
 
-    def column(values: npt.ArrayLike) -> Tensor:
-        return torch.tensor(np.asarray(values, np.float32)).reshape(-1, 1, 1, 1)
 
-    def spread(low_high: tuple[float, float]) -> npt.NDArray[np.float64]:
-        low, high = low_high
-        return np.asarray(np.exp(rng.uniform(np.log(low), np.log(high), number)))
+def _lights(number: int, levels: Levels, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+    """Electrons at the brightest places above the background, and in the background; both (B,)."""
+
+    def spread(low_high: tuple[float, float]) -> Doubles:
+        low, high = np.log(low_high)
+        return np.asarray(np.exp(rng.uniform(low, high, number)))
 
     peak = spread(levels.peak_e)
     floor = np.maximum(spread(levels.background_e) * 0.2, peak * spread(levels.background_share))
-    floor = np.clip(floor, levels.background_e[0], levels.background_e[1])
-    light = (scenes * column(peak) + column(floor)) * _illumination(number, size, rng)
-    kind = rng.random(number)
-    excess = np.where(kind < levels.emccd_share, 2.0, 1.0)
-    eight_bit = (kind >= levels.emccd_share) & (kind < levels.emccd_share + levels.quantised_share)
-    read = np.where(excess > 1, rng.uniform(0.05, 0.6, number), spread(levels.read_noise_e))
-    read = np.where(eight_bit, rng.uniform(0.0, 1.0, number), read)
-    step_e = np.where(eight_bit, (peak + floor) / rng.uniform(40, 250, number), rng.uniform(0.1, 0.7, number))
-    step_e = np.minimum(step_e, 3 * np.sqrt(floor + read**2 + 0.3))
-    light, excess_, step = (torch.cat([x, x]) for x in (light, column(excess), column(step_e)))
-    read_map = torch.cat([_read_map(column(read), size, rng, noise)] * 2)
-    counts = torch.poisson(light, generator=noise)
-    multiplied = torch.cat([torch.tensor(excess > 1)] * 2)
-    gamma = torch._standard_gamma(counts[multiplied].clamp(min=1e-6), generator=noise)
-    counts[multiplied] = torch.where(counts[multiplied] > 0, gamma, 0.0)
-    counts = counts + read_map * torch.randn(counts.shape, generator=noise)
-    counts = torch.round(counts / step)
-    clipped = column(np.where(eight_bit, 0.0, -100.0))
-    counts = torch.maximum(counts, torch.cat([clipped, clipped]))
-    error = np.exp(np.where(rng.random(number) < levels.misjudged_share, rng.normal(0, 0.1, number), 0.0))
-    told = torch.cat([column(error)] * 2)
-    variance = (read_map**2 + step**2 / 12) / excess_**2
-    usual = (torch.cat([column(read)] * 2) ** 2 + step**2 / 12) / excess_**2
-    calibration = torch.cat(
-        [torch.zeros_like(variance), (told * step / excess_).expand_as(variance), told**2 * variance], dim=1
-    )
-    nominal = torch.cat([torch.zeros(2 * number, 2), (told**2 * usual).reshape(-1, 1)], dim=1)
-    nominal[:, 1] = 1 / told.reshape(-1)
-    truth = light[:, -1:] / excess_
-    stable = stabilise(counts, calibration, nominal)
-    return Batch(stable, nominal, truth, truth + usual, _backward(light) / excess_)
+    return peak, np.clip(floor, *levels.background_e)
+
+
+def _calibration(cameras: Cameras, read_map: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network is told of the cameras: (2B, 3, H, W) of each pixel and (2B, 3) of the usual one."""
+
+    def variance(read_e: Tensor) -> Tensor:
+        return cameras.told**2 * (read_e**2 + cameras.step_e**2 / 12) / cameras.noise_factor**2
+
+    own = variance(read_map)
+    per_count = cameras.told * cameras.step_e / cameras.noise_factor
+    calibration = torch.cat([torch.zeros_like(own), per_count.expand_as(own), own], dim=1)
+    usual = torch.stack([torch.zeros_like(cameras.told), 1 / cameras.told, variance(cameras.read_e)])
+    return calibration, usual.flatten(1).T
+
+
+def _column(values: Doubles) -> Tensor:
+    return torch.tensor(values.astype(np.float32)).reshape(-1, 1, 1, 1)
 
 
 def _backward(light: Tensor) -> Tensor:
@@ -136,12 +131,3 @@ def _illumination(number: int, size: int, rng: np.random.Generator) -> Tensor:
     slope, bow = rng.uniform(-0.2, 0.2, (2, number, 1, 1)), rng.uniform(-0.15, 0.0, (number, 1, 1))
     field = 1 + slope[0] * axis[:, None] + slope[1] * axis + bow * (axis[:, None] ** 2 + axis**2)
     return torch.from_numpy(field.astype(np.float32))[:, None]
-
-
-def _read_map(read_e: Tensor, size: int, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
-    """(B, 1, H, W) read noise, electrons: log-normal, one pixel in a thousand 4 to 15 times noisier."""
-    field = torch.exp(0.25 * torch.randn(len(read_e), 1, size, size, generator=noise))
-    hot = torch.rand(field.shape, generator=noise) < 1e-3
-    factor = torch.where(hot, 4 + 11 * torch.rand(field.shape, generator=noise), 1.0)
-    mapped = torch.tensor(rng.random(len(read_e)) < 0.5).reshape(-1, 1, 1, 1)
-    return read_e * torch.where(mapped, field * factor, 1.0)

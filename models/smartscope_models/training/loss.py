@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from smartscope_models.training.exposures import Batch
 
@@ -16,7 +16,7 @@ FLOOR = 0.01
 CHANGE = 1e-3
 """Mean squared change from frame to frame, in units of the noise variance, from which lag counts by half."""
 SPOT_PX = 1.2
-SEEN_FROM = 2.0
+SEEN_FROM = 1.7
 """Contrast, in standard deviations of a spot's noise, from which bias counts; in full at twice that."""
 
 
@@ -66,13 +66,21 @@ def visible(batch: Batch) -> Tensor:
 
 
 def smoothed(images: Tensor, sigma_px: float) -> Tensor:
-    """(B, 1, H, W) with a Gaussian, borders mirrored."""
+    """(B, 1, H, W) with a Gaussian, borders mirrored. Two matrix products: a convolution takes far longer."""
+    height, width = images.shape[-2:]
+    return _gaussian(height, sigma_px) @ images @ _gaussian(width, sigma_px).T
+
+
+@lru_cache(maxsize=32)
+def _gaussian(size: int, sigma_px: float) -> Tensor:
+    """(size, size): row i holds the weights of what is averaged at i."""
     reach = math.ceil(3 * sigma_px)
-    taps = torch.exp(-(torch.arange(-reach, reach + 1, dtype=images.dtype) ** 2) / (2 * sigma_px**2))
-    taps = taps / taps.sum()
-    padded = functional.pad(images, (reach, reach, reach, reach), mode="reflect")
-    across = functional.conv2d(padded, taps.reshape(1, 1, 1, -1))
-    return functional.conv2d(across, taps.reshape(1, 1, -1, 1))
+    offsets = torch.arange(-reach, reach + 1)
+    taps = torch.exp(-(offsets.float() ** 2) / (2 * sigma_px**2))
+    places = (torch.arange(size)[:, None] + offsets).abs()
+    places = torch.where(places >= size, 2 * (size - 1) - places, places)
+    weights = torch.zeros(size, size)
+    return weights.scatter_add_(1, places, (taps / taps.sum()).expand(size, -1))
 
 
 def decibels(loss: float) -> float:

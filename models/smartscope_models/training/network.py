@@ -29,7 +29,7 @@ class Architecture:
     """Channels at half resolution. Processors work on sixteen at once: 24 cost as much as 32."""
     coarse: int = 64
     """Channels at a quarter of the resolution."""
-    fine_blocks: int = 2
+    fine_blocks: int = 1
     coarse_blocks: int = 3
 
 

@@ -27,6 +27,8 @@ SHARES = {
     "networks": 0.10,
 }
 """How often each structure is the first of a scene that is not empty."""
+BRIGHTEST = 8.0
+"""Largest value in a scene so sparse that its brightest thousandth is dark."""
 EMPTY_SHARE = 0.15
 STILL_SHARE = 0.35
 
@@ -69,7 +71,8 @@ def draw_scene(seed: tuple[int, ...], size: int) -> Scene:
         layer = _layer(full, rng, speed, transfer)
         total += layer / max(np.percentile(layer[0], 99.9), 1e-9) * rng.uniform(0.2, 1.0)
     inner = total[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
-    inner = np.clip(inner / max(np.percentile(inner[-1], 99.9), 1e-9), 0, None)
+    bright = max(np.percentile(inner[-1], 99.9), inner.max() / BRIGHTEST, 1e-9)
+    inner = np.clip(inner / bright, 0, None)
     return Scene(inner.astype(np.float32), sigma_px, empty=False)
 
 

@@ -22,6 +22,7 @@ from smartscope_models.packages import (
     Training,
     write_package,
 )
+from smartscope_models.training.cameras import Detectors
 from smartscope_models.training.export import onnx_files
 from smartscope_models.training.exposures import Bank, Batch, Levels, expose
 from smartscope_models.training.loss import decibels, losses, smoothed
@@ -110,7 +111,8 @@ def _figures(network: Denoiser, recipe: Recipe) -> tuple[Metric, ...]:
 
 def _figure(network: Denoiser, bank: Bank, recipe: Recipe, peak_e: float) -> Metric:
     rng, noise = np.random.default_rng(HELD_OUT), torch.Generator().manual_seed(HELD_OUT)
-    levels = replace(Levels(), peak_e=(peak_e, peak_e * 1.0001), misjudged_share=0.0, emccd_share=0.0)
+    told_right = Detectors(emccd_share=0.0, photomultiplier_share=0.0, misjudged_share=0.0)
+    levels = replace(Levels(), peak_e=(peak_e, peak_e * 1.0001), detectors=told_right)
     total, blurred = 0.0, 0.0
     with torch.no_grad():
         for _ in range(BATCHES):
@@ -153,7 +155,7 @@ def _facts(recipe: Recipe) -> CardFacts:
         " policies, detectors and people see what is there at a fraction of the light.",
         data=f"Simulation alone: {recipe.scenes} seeded scenes (filaments, puncta, vesicles, tubules, cells, tissue,"
         " membranes, networks; 15 % empty) behind drawn optics (cut-off 0.11 to 0.6 per pixel), at 2 to 500 electrons,"
-        " through sCMOS, EMCCD and eight-bit detectors with drawn noise. No real image was used.",
+        " through sCMOS, EMCCD and photomultiplier detectors with drawn noise. No real image was used.",
         failure_modes=(
             "Where the calibration is wrong by more than about 10 %, noise is left in or structure taken out.",
             "Structure fainter than the noise within its own point spread function is dimmed or lost.",

@@ -6,7 +6,8 @@ import math
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -68,11 +69,11 @@ def train(
     commit = commit_of_the_code()
     state, checkpoint = Training(recipe), Checkpoint(keep, recipe)
     first, before_s = checkpoint.load(state)
-    bank, started, recent = Bank(scenes), time.monotonic() - before_s, deque[float](maxlen=1000)
-    for step in range(first, recipe.steps):
+    started, recent = time.monotonic() - before_s, deque[float](maxlen=1000)
+    for step, batch in enumerate(_batches(recipe, Bank(scenes), first), first):
         for group in state.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe.steps)
-        found = _step(state, bank, recipe, step)
+        found = _learn(state, batch, recipe, step)
         recent.append(float(found.error))
         took_s = time.monotonic() - started
         checkpoint.save(step + 1, took_s, state)
@@ -85,15 +86,29 @@ def train(
     return Trained(network, commit, time.monotonic() - started, threads, removed)
 
 
-def _step(state: Training, bank: Bank, recipe: Recipe, step: int) -> Losses:
-    """One batch, one small change of the weights; its losses."""
-    crops = bank.crops(recipe.crops, recipe.sizes.frames, recipe.crop_px, state.rng)
-    batch = expose(crops, recipe.levels, state.rng, state.noise)
-    found = losses(_estimate(state.network, batch, state.rng), batch)
-    total = found.error + recipe.bias_weight * found.bias + recipe.lag_weight * found.lag
+def _batches(recipe: Recipe, bank: Bank, first: int) -> Iterator[Batch]:
+    """Those of all steps from ``first`` on, each from its own seeds, drawn while the one before is learned from."""
+
+    def draw(step: int) -> Batch:
+        rng = np.random.default_rng((recipe.seed, 1, step))
+        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        crops = bank.crops(recipe.crops, recipe.sizes.frames, recipe.crop_px, rng)
+        return expose(crops, recipe.levels, rng, noise)
+
+    with ThreadPoolExecutor(1, "exposures") as pool:
+        following = pool.submit(draw, first)
+        for step in range(first, recipe.steps):
+            batch, following = following.result(), pool.submit(draw, step + 1)
+            yield batch
+
+
+def _learn(state: Training, batch: Batch, recipe: Recipe, step: int) -> Losses:
+    """One small change of the weights; the losses before it."""
+    found = losses(_estimate(state.network, batch, np.random.default_rng((recipe.seed, 2, step))), batch)
+    bias_weight = recipe.bias_weight * step / recipe.steps
+    total = found.error + bias_weight * found.bias + recipe.lag_weight * found.lag
     state.optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
     state.optimiser.step()
     keep = min(recipe.averaging, (1 + step) / (10 + step))
     for name, value in state.network.state_dict().items():
