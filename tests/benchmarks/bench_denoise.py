@@ -20,6 +20,7 @@ from typing import Any
 from judging.bench import Bench, rounded, say
 from judging.candidates import PEERS, Ours, Peer
 from judging.cases import SCENES
+from judging.ceiling import ceiling
 from judging.controls import controls
 from judging.evaluator import Evaluator
 from judging.pairs import pairs
@@ -41,6 +42,7 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "moving": moving,
     "displaced": displaced,
     "controls": controls,
+    "ceiling": ceiling,
     "speed": speed,
 }
 ELECTRONS = (4.0, 5.0, 8.0, 10.0, 20.0, 50.0, 100.0, 200.0)

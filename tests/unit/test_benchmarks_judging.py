@@ -13,6 +13,7 @@ from benchmarks.judging import controls, figures, residual
 from benchmarks.judging.bench import Bench, rounded
 from benchmarks.judging.candidates import PEERS, Ours, Peer
 from benchmarks.judging.cases import Case, Scene, stack, write
+from benchmarks.judging.ceiling import ceiling
 from benchmarks.judging.displacement import Shiftable, displacement
 from benchmarks.judging.evaluator import BESIDE, VARIABLE, Evaluator
 from benchmarks.judging.pairs import AVERAGED, MEAN, NOISY, pairs
@@ -244,7 +245,9 @@ def test_misregistered_pairs(evaluator: Evaluator, tmp_path: Path) -> None:
 
 
 def test_absent_pairs_are_named(evaluator: Evaluator, tmp_path: Path) -> None:
-    assert "set SMARTSCOPE_DATA" in pairs(Bench(evaluator, [], [], [5], [], [], 128, tmp_path))["skipped"]
+    nothing = Bench(evaluator, [], [], [5], [], [], 128, tmp_path)
+    assert "set SMARTSCOPE_DATA" in pairs(nothing)["skipped"]
+    assert "set SMARTSCOPE_DATA" in ceiling(nothing)["skipped"]
 
 
 def test_a_pattern_is_taken_out_by_the_maps(evaluator: Evaluator, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def _speed(section: Section) -> str:
 
 TABLES: dict[str, Callable[[Section], str]] = {
     "pairs": _pairs,
+    "ceiling": _pairs,
     "scenes": _scenes,
     "maps": _scenes,
     "emccd": _scenes,
