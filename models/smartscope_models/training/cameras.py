@@ -74,8 +74,8 @@ class Cameras:
 class Detectors:
     """How often each kind is drawn, and its ranges; the rest are sCMOS cameras."""
 
-    emccd_share: float = 0.2
-    photomultiplier_share: float = 0.3
+    emccd_share: float = 0.15
+    photomultiplier_share: float = 0.15
     read_noise_e: tuple[float, float] = (0.3, 3.0)
     """Of sCMOS cameras, log-uniform."""
     mapped_share: float = 0.5

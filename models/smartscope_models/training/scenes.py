@@ -17,18 +17,21 @@ FRAMES = 3
 BORDER_PX = 16
 """Left out around a scene: light that wraps round in the Fourier transform."""
 SHARES = {
-    "filaments": 0.26,
-    "puncta": 0.15,
-    "vesicles": 0.08,
+    "filaments": 0.34,
+    "puncta": 0.12,
+    "vesicles": 0.06,
     "tubules": 0.12,
-    "cells": 0.15,
-    "tissue": 0.08,
-    "membranes": 0.06,
+    "cells": 0.14,
+    "tissue": 0.07,
+    "membranes": 0.05,
     "networks": 0.10,
 }
 """How often each structure is the first of a scene that is not empty."""
 BRIGHTEST = 8.0
 """Largest value in a scene so sparse that its brightest thousandth is dark."""
+APERTURES = (0.7, 1.49)
+EMISSIONS_NM = (450.0, 700.0)
+PIXELS_NM = (40.0, 160.0)
 EMPTY_SHARE = 0.15
 STILL_SHARE = 0.35
 
@@ -116,10 +119,11 @@ def _moving_field(field: Doubles, speed: float, rng: np.random.Generator) -> Dou
 def _transfer(full: int, rng: np.random.Generator) -> tuple[Doubles, float]:
     """Optical transfer function on the fine grid, and the width of its PSF in camera pixels.
 
-    Widefield OTF (Goodman, Fourier Optics, section 6.3) of cut-off 2 NA p / λ, drawn to cover NA 0.3 to 1.49, 450 to
-    700 nm and 40 to 160 nm pixels; a Gaussian factor stands for aberration, vibration and the confocal pinhole.
+    Widefield OTF (Goodman, Fourier Optics, section 6.3) of cut-off 2 NA p / λ; a Gaussian factor stands for aberration,
+    vibration and the confocal pinhole.
     """
-    cutoff = float(np.exp(rng.uniform(np.log(0.11), np.log(0.6))))
+    aperture, emission_nm, pixel_nm = (float(rng.uniform(*span)) for span in (APERTURES, EMISSIONS_NM, PIXELS_NM))
+    cutoff = min(2 * aperture * pixel_nm / emission_nm, 0.5 * OVERSAMPLING)
     fine = full * OVERSAMPLING
     frequency = OVERSAMPLING * np.hypot(fft.fftfreq(fine)[:, None], fft.rfftfreq(fine)[None])
     s = np.minimum(frequency / cutoff, 1.0)
