@@ -20,6 +20,8 @@ MAPS = {"offset_adu": "offset_map", "electrons_per_adu": "gain_map", "read_noise
 """Name of a per-pixel map's file (without .npy) → our key."""
 OPTICS_IN_CAMERA = {"numerical_aperture": "numerical_aperture", "wavelength_nm": "emission_nm"}
 """Keys of camera.json that tell of the optics → our key."""
+PATTERN = ("angles", "phases", "beams", "hexagonal")
+"""Keys of optics.json that tell of structured illumination."""
 ALIKE = 0.8
 """An unknown key so similar to one of ours is taken for a misspelling; others are another program's own."""
 
@@ -37,8 +39,15 @@ def read_instrument(camera: Path | None, optics: Path | None) -> Instrument:
         in_camera = {**in_camera, **_maps(in_camera, camera), **_own_maps(in_camera, camera)}
     return Instrument(
         _section(CameraCalibration, in_camera, camera),
-        _section(OpticsConfig, {**in_optics, **_read(optics)}, optics or camera),
+        _section(OpticsConfig, {**in_optics, **_own_words(_read(optics))}, optics or camera),
     )
+
+
+def _own_words(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """``optics.json`` of others: emission as ``wavelength_nm``, the steps of a pattern among the optics."""
+    named = {OPTICS_IN_CAMERA.get(key, key): value for key, value in tree.items()}
+    steps = {key: named.pop(key) for key in PATTERN if key in named}
+    return {**({"structured_illumination": steps} if steps else {}), **named}
 
 
 def _read(path: Path | None) -> Mapping[str, Any]:

@@ -49,6 +49,17 @@ CAMERA_MAPS = ("offset_map", "gain_map", "read_noise_map")
 """Keys of ``CameraCalibration`` that name files."""
 
 
+class PatternLayout(Section):
+    """How structured illumination is stepped: phase by phase inside angle by angle."""
+
+    angles: Annotated[int, Field(ge=1, le=9)] = 3
+    phases: Annotated[int, Field(ge=3, le=15)] = 3
+    beams: Annotated[int, Field(ge=2, le=3)] = 2
+    """Beams that interfere: 2 give one order, 3 a second of half the frequency."""
+    hexagonal: bool = False
+    """All three directions in each of seven frames; then angles is 1 and phases 7."""
+
+
 class OpticsConfig(Section):
     """The objective and the colour."""
 
@@ -57,6 +68,8 @@ class OpticsConfig(Section):
     illuminated_diameter_um: Positive = 80.0
     """Diameter of the evenly lit disc in the sample; power over this area is irradiance."""
     refractive_index: Annotated[float, Field(ge=1, le=2)] = 1.515
+    structured_illumination: PatternLayout | None = None
+    """Where the light comes as fringes."""
 
 
 class LightConfig(Section):

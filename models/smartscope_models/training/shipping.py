@@ -154,7 +154,8 @@ def _facts(recipe: Recipe) -> CardFacts:
         summary="Made for every frame of a live microscope, on one core of a processor or on a GPU, so that"
         " policies, detectors and people see what is there at a fraction of the light.",
         data=f"Simulation alone: {recipe.scenes} seeded scenes (filaments, puncta, vesicles, tubules, cells, tissue,"
-        " membranes, networks; 15 % empty) behind drawn optics (NA 0.7 to 1.49, 450 to 700 nm, pixels of 40 to 160 nm), at 2 to 500 electrons,"
+        " membranes, networks; 15 % empty) behind drawn optics (NA 0.7 to 1.49, 450 to 700 nm, pixels of 40 to 160 nm),"
+        " at 2 to 500 electrons,"
         " through sCMOS, EMCCD and photomultiplier detectors with drawn noise. No real image was used.",
         failure_modes=(
             "Where the calibration is wrong by more than about 10 %, noise is left in or structure taken out.",

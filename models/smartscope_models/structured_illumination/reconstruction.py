@@ -1,0 +1,151 @@
+"""The live part: raw frames in, image on the twice finer grid out, in one code for processor and GPU.
+
+Everything after calibration is linear in the frames. Bands are separated and moved by the fraction of a frequency step
+on the raw grid, where transforms are four times smaller; whole steps are additions at another place of the spectrum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from smartscope_models.structured_illumination import placement
+from smartscope_models.structured_illumination.layout import Layout, separation
+from smartscope_models.structured_illumination.padding import Padding
+from smartscope_models.structured_illumination.parameters import Parameters
+from smartscope_models.structured_illumination.power import Power
+from smartscope_models.structured_illumination.weights import Band, bands_of, weights, widefield_variance
+
+
+class Reconstruction:
+    """For stacks of one layout and size, with fixed parameters; a new one for new parameters."""
+
+    def __init__(
+        self, layout: Layout, size: int, cutoff: float, parameters: Parameters, power: Power, device: str = "cpu"
+    ) -> None:
+        """cutoff: of the lens, cycles per field of ``size`` raw pixels."""
+        self.layout, self.size, self.device = layout, size, torch.device(device)
+        self.padding = Padding.around(size)
+        self._bands = bands_of(parameters, self.padding)
+        self.weights = weights(self._bands, self.padding, cutoff, power, widefield_variance(parameters))
+        self._zero_weight = self.weights.zero.to(self.device)
+        self._band_weights = [weight.to(self.device) for weight in self.weights.bands]
+        self._alone = self.weights.alone.to(self.device)
+        self._waves = [_wave(band, self.padding).to(self.device) for band in self._bands]
+        self._direct = [placement.direct(band.shift, self.padding.whole) for band in self._bands]
+        self._mirrored = [placement.mirrored(band.shift, self.padding.whole) for band in self._bands]
+        self._unmix = _unmixing(parameters, self._bands).to(self.device)
+        self._buffers()
+
+    def _buffers(self) -> None:
+        size, whole, count = self.size, self.padding.whole, len(self._bands)
+
+        def real(*shape: int) -> Tensor:
+            return torch.empty(shape, device=self.device)
+
+        def spectrum(*shape: int) -> Tensor:
+            return torch.empty(shape, dtype=torch.complex64, device=self.device)
+
+        self._separated = real(1 + 2 * count, size * size)
+        self._plain = real(whole, whole)
+        self._complex = spectrum(whole, whole)
+        self._spectrum = spectrum(whole, whole)
+        self._turned = spectrum(whole, whole)
+        self._half = spectrum(whole, whole // 2 + 1)
+        self._total = spectrum(2 * whole, whole + 1)
+        self._image = real(2 * whole, 2 * whole)
+        self._turn = ((-torch.arange(whole)) % whole).to(self.device)
+        self._columns = (self.padding.sources() + self.padding.before).to(self.device)
+        self._inside = slice(self.padding.before, self.padding.before + size)
+
+    def full(self, frames: Tensor) -> Tensor:
+        """(frames, N, N) float32 electrons, bleaching not yet evened out → (2N, 2N) view of the image's buffer."""
+        torch.matmul(self._unmix, frames.reshape(self.layout.frames, -1), out=self._separated)
+        self._total.zero_()
+        self._add_zero(self._separated[0], self._zero_weight)
+        for number in range(len(self._bands)):
+            self._add_band(number, self._separated[1 + 2 * number], self._separated[2 + 2 * number])
+        return self._back()
+
+    def widefield(self, frames: Tensor) -> Tensor:
+        """Band 0 alone on the same grid, filtered by its own signal and noise: what is shown where fringes fail."""
+        torch.matmul(self._unmix[:1], frames.reshape(self.layout.frames, -1), out=self._separated[:1])
+        self._total.zero_()
+        self._add_zero(self._separated[0], self._alone)
+        return self._back()
+
+    def _add_zero(self, flat: Tensor, weight: Tensor) -> None:
+        whole = self.padding.whole
+        self._extended(self._plain, flat)
+        torch.fft.rfft2(self._plain, out=self._half)
+        self._half.mul_(weight)
+        upper, columns = whole // 2, whole // 2 + 1
+        self._total[:upper, :columns] += self._half[:upper]
+        self._total[-(whole - upper) :, :columns] += self._half[upper:]
+
+    def _add_band(self, number: int, real: Tensor, imaginary: Tensor) -> None:
+        self._extended(self._complex.real, real)
+        self._extended(self._complex.imag, imaginary)
+        self._complex.mul_(self._waves[number])
+        torch.fft.fft2(self._complex, out=self._spectrum)
+        self._spectrum.mul_(self._band_weights[number])
+        for part in self._direct[number]:
+            self._total[slice(*part.rows), slice(*part.columns)] += self._spectrum[
+                slice(*part.from_rows), slice(*part.from_columns)
+            ]
+        torch.index_select(self._spectrum, 0, self._turn, out=self._complex)
+        torch.index_select(self._complex, 1, self._turn, out=self._turned)
+        turned = self._turned.conj()
+        for part in self._mirrored[number]:
+            self._total[slice(*part.rows), slice(*part.columns)] += turned[
+                slice(*part.from_rows), slice(*part.from_columns)
+            ]
+
+    def _extended(self, target: Tensor, flat: Tensor) -> None:
+        """Fill ``target`` (P, P) with (N·N,) and its mirror images."""
+        inside, columns, before, size = self._inside, self._columns, self.padding.before, self.size
+        target[inside, inside] = flat.view(size, size)
+        after = before + size
+        target[inside, :before] = target[inside].index_select(1, columns[:before])
+        target[inside, after:] = target[inside].index_select(1, columns[after:])
+        target[:before] = target.index_select(0, columns[:before])
+        target[after:] = target.index_select(0, columns[after:])
+
+    def _back(self) -> Tensor:
+        torch.fft.irfft2(self._total, s=self._image.shape, out=self._image)
+        first = 2 * self.padding.before
+        image: Tensor = self._image[first : first + 2 * self.size, first : first + 2 * self.size]
+        return image
+
+
+def _unmixing(parameters: Parameters, found: list[Band]) -> Tensor:
+    """(1 + 2 bands, frames) float32: band 0, then real and imaginary part of each band; evens out the frames' gains."""
+    angles, phases = parameters.gains.shape
+    rows = np.zeros((1 + 2 * len(found), angles * phases))
+    for number, band in enumerate(found):
+        unmix = separation(parameters.phases_rad[band.angle]) / parameters.gains[band.angle]
+        own = slice(band.angle * phases, (band.angle + 1) * phases)
+        rows[0, own] = unmix[0].real / angles
+        rows[1 + 2 * number, own] = unmix[1 + band.order].real
+        rows[2 + 2 * number, own] = band.sign * unmix[1 + band.order].imag
+    return torch.from_numpy(rows.astype(np.float32))
+
+
+def _wave(band: Band, padding: Padding) -> Tensor:
+    """(P, P) complex64: moves a band by the rest of its shift, and sets mirrored places right (see ``padding``)."""
+
+    def along(axis: int) -> Tensor:
+        place, number = padding.places(), torch.arange(padding.whole, dtype=torch.float64)
+        seen = padding.sources().to(torch.float64) + 0.5
+        cycles = band.rest[axis] * number / padding.whole + band.whole[axis] * place[0] / padding.size
+        cycles = cycles - band.whole[axis] * (place - seen) / padding.size
+        return torch.exp(2j * torch.pi * cycles)
+
+    return (along(1)[:, None] * along(0)[None, :]).to(torch.complex64)
+
+
+def as_electrons(raw: npt.NDArray[np.uint16], offset_adu: float, electrons_per_adu: float) -> Tensor:
+    """(S, N, N) counts → float32 electrons."""
+    return torch.from_numpy((raw.astype(np.float32) - np.float32(offset_adu)) * np.float32(electrons_per_adu))
