@@ -26,6 +26,8 @@ from smartscope_models.structured_illumination.power import Power, measure_power
 
 NEAREST, FURTHEST = 0.35, 1.0
 """Carriers of the finest order are looked for between these shares of the cut-off."""
+STRAYED = 0.6
+"""Frequency steps between the second order's own carrier and twice the first's from which the first alone counts."""
 COARSE = 0.4
 """Share of the cut-off below which frames differ in brightness alone."""
 
@@ -64,15 +66,7 @@ class Estimator:
         steps = layout.nominal_phases()[angle]
         gains = stack.gains(angle, power)
         phases = steps if known is None else known.phases_rad[angle]
-        carriers, peaks = np.empty((layout.orders, 2)), np.full(layout.orders, np.nan)
-        for order in range(layout.orders):
-            if known is not None:
-                carriers[order] = known.carriers[angle, order]
-                continue
-            band = stack.band(angle, order, phases, gains)
-            share = (order + 1) / layout.orders if layout.beams == 3 else 1.0
-            radii = NEAREST * share * field.cutoff, FURTHEST * share * field.cutoff
-            carriers[order], peaks[order] = self._search.find(stack.mean, band, *radii)
+        carriers, peaks = self._found(stack, angle, phases, gains, known)
         by_plane = self._plane(stack, angle, gains, carriers, power, steps)
         if by_plane is not None:
             phases = agreed([Measured(steps[:, 0], STEP_SPREAD_RAD), by_plane])[:, None]
@@ -84,6 +78,23 @@ class Estimator:
             densities = power.specimen(field.radius), power.noise / layout.frames, power.noise * noise
             depths[order] = depth(field, stack.mean, band, carriers[order], densities)
         return carriers, phases + np.angle(depths), np.abs(depths), gains, peaks, doubts
+
+    def _found(
+        self, stack: _Stack, angle: int, phases: Doubles, gains: Doubles, known: Parameters | None
+    ) -> tuple[Doubles, Doubles]:
+        """Carriers (orders, 2) to about half a step, and how far their peaks stand out (orders,)."""
+        layout, cutoff = self.layout, self.field.cutoff
+        if known is not None:
+            return known.carriers[angle], np.full(layout.orders, np.nan)
+        if layout.beams == 3:  # the second order is faint where it is looked for; it lies at twice the first
+            band = stack.band(angle, 0, phases, gains)
+            carrier, peak = self._search.find(stack.mean, band, NEAREST / 2 * cutoff, FURTHEST / 2 * cutoff)
+            return np.stack([carrier, 2 * carrier]), np.array([peak, np.nan])
+        found = [
+            self._search.find(stack.mean, stack.band(angle, order, phases, gains), NEAREST * cutoff, FURTHEST * cutoff)
+            for order in range(layout.orders)
+        ]
+        return np.array([carrier for carrier, _ in found]), np.array([peak for _, peak in found])
 
     def _plane(
         self, stack: _Stack, angle: int, gains: Doubles, carriers: Doubles, power: Power, steps: Doubles
@@ -103,7 +114,7 @@ class Estimator:
             densities = power.specimen(self.field.radius), power.noise / self.layout.frames, noise
             band = stack.band(angle, order, phases, gains)
             found[order] = refined(self.field, stack.mean, band, carrier, densities)
-        return found
+        return _doubled(found) if self.layout.beams == 3 else found
 
     def _phases(
         self,
@@ -187,6 +198,16 @@ class _Stack:
         row = torch.from_numpy(separation(phases)[1 + order] / gains).to(self._field.device, torch.complex64)
         own = self._pictures[angle].flatten(1)
         return torch.complex(row.real @ own, row.imag @ own).reshape(self._field.size, -1)
+
+
+def _doubled(carriers: Doubles) -> Doubles:
+    """Two orders (2, 2) of one pattern: the second at twice the first, where both agree their mean."""
+    first, half = carriers[0], carriers[1] / 2
+    if np.hypot(*(2 * (half - first))) > STRAYED:
+        half = first
+    # what is found of the second order is twice as exact once it is halved
+    mean = (first + 4 * half) / 5 if half is not first else first
+    return np.stack([mean, 2 * mean])
 
 
 def _noise(phases: Doubles, gains: Doubles, order: int) -> float:
