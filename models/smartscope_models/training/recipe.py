@@ -44,11 +44,11 @@ RECIPES = {
     "denoise_frame": Recipe("denoise_frame"),
     "denoise_causal": Recipe(
         "denoise_causal",
-        Architecture(frames=3, fine_blocks=2),
+        Architecture(frames=3),
         begin="denoise_frame",
-        steps=12_000,
-        learning_rate=1e-3,
-        lag_weight=4.0,
+        steps=16_000,
+        learning_rate=4e-3,
+        lag_weight=60.0,
     ),
 }
 
