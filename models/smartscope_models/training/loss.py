@@ -14,7 +14,8 @@ from smartscope_models.training.exposures import Batch
 FLOOR = 0.01
 """Squared error, in units of the noise variance, below which nothing more is gained."""
 CHANGE = 1e-3
-"""Mean squared change from frame to frame, in units of the noise variance, from which lag counts by half."""
+"""Mean squared change from frame to frame, in units of the noise variance, below which lag counts by little. Where hardly
+anything changes, any error looks like an age of many frames, and would drown all else."""
 SPOT_PX = 1.2
 SEEN_FROM = 1.7
 """Contrast, in standard deviations of a spot's noise, from which bias counts; in full at twice that."""
@@ -51,7 +52,7 @@ def _lag(error: Tensor, backward: Tensor) -> Tensor:
     """Projection of the error on what a frame of delay would add; exposures that hardly change hardly count."""
     change = (backward**2).mean((1, 2, 3))
     age = (error * backward).mean((1, 2, 3)) / (change + 1e-9)
-    one, two = (age * change / (change + CHANGE)).chunk(2)
+    one, two = (age * (change / (change + CHANGE)) ** 2).chunk(2)
     return (one * two).mean()
 
 

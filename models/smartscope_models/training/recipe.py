@@ -46,9 +46,9 @@ RECIPES = {
         "denoise_causal",
         Architecture(frames=3),
         begin="denoise_frame",
-        steps=16_000,
-        learning_rate=4e-3,
-        lag_weight=60.0,
+        steps=12_000,
+        learning_rate=2e-3,
+        lag_weight=30.0,
     ),
 }
 
