@@ -14,8 +14,8 @@ from smartscope_models.training.exposures import Batch
 FLOOR = 0.01
 """Squared error, in units of the noise variance, below which nothing more is gained."""
 CHANGE = 1e-3
-"""Mean squared change from frame to frame, in units of the noise variance, below which lag counts by little. Where hardly
-anything changes, any error looks like an age of many frames, and would drown all else."""
+"""Mean squared change from frame to frame, in units of the noise variance, below which lag counts by little. Where
+hardly anything changes, any error looks like an age of many frames, and would drown all else."""
 SPOT_PX = 1.2
 SEEN_FROM = 1.7
 """Contrast, in standard deviations of a spot's noise, from which bias counts; in full at twice that."""
