@@ -34,7 +34,8 @@ def test_a_sharp_cutoff_is_found_by_both(cutoff: float) -> None:
     expected = 2 * PIXEL_NM / cutoff
     one, two = picture + noise(2), picture + noise(3)
     rings = SIZE * PIXEL_NM / ring_resolution(one, two, SIZE * PIXEL_NM)
-    assert rings == pytest.approx(cutoff * SIZE / 2, abs=6)  # smoothed over five rings, and the fading spreads each frequency
+    # curves are smoothed over five rings, and the fading spreads each frequency
+    assert rings == pytest.approx(cutoff * SIZE / 2, abs=6)
     assert decorrelation(one, PIXEL_NM).resolution_nm == pytest.approx(expected, rel=0.07)
 
 
