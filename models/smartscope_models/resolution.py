@@ -44,8 +44,13 @@ def ring_correlation(one: Image, two: Image) -> Doubles:
         np.bincount(ring.ravel(), values.ravel())[:count]
         for values in ((first * second.conj()).real, np.abs(first) ** 2, np.abs(second) ** 2)
     ]
-    cross, power_one, power_two = (np.convolve(np.pad(s, 2, mode="edge"), np.ones(5) / 5, "valid") for s in sums)
+    cross, power_one, power_two = (_smoothed(np.asarray(values, np.float64)) for values in sums)
     return np.asarray(cross / np.sqrt(np.maximum(power_one * power_two, 1e-300)))
+
+
+def _smoothed(values: Doubles) -> Doubles:
+    around = np.pad(values, SMOOTHING_RINGS // 2, mode="edge")
+    return np.asarray(np.convolve(around, np.full(SMOOTHING_RINGS, 1 / SMOOTHING_RINGS), "valid"))
 
 
 def ring_resolution(one: Image, two: Image, field_nm: float, level: float = LEVEL) -> float:

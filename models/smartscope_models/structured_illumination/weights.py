@@ -87,10 +87,8 @@ class Weights:
     """The same of the mean of the raw frames."""
 
 
-def weights(
-    found: list[Band], padding: Padding, cutoff: float, power: Power, variance_zero: float, floor: float = 0.0
-) -> Weights:
-    """For a 2P x 2P image; ``floor`` adds a constant to noise over signal, for those who want less contrast."""
+def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, variance_zero: float) -> Weights:
+    """For a 2P x 2P image; ``variance_zero``: of band 0, over that of a raw frame."""
     size, whole = padding.size, padding.whole
     per_field = size / whole
     fx, fy = frequencies(2 * whole, per_field)[: whole + 1].abs(), frequencies(2 * whole, per_field)
@@ -103,7 +101,7 @@ def weights(
             total += (band.modulation * moved).square() / (band.variance * power.noise)
     reach = cutoff + max(float(np.hypot(*band.whole)) for band in found)
     specimen = power.specimen(radius)
-    wiener = lens(radius, reach) / (total + 1 / specimen + floor)
+    wiener = lens(radius, reach) / (total + 1 / specimen)
     quarter = torch.exp(-0.5j * torch.pi / whole * (fx[None, :] + fy[:, None]) / per_field)
     after = (4 * wiener * quarter).to(torch.complex128)
     plain = transfer(fx, fy, cutoff, size).square()
