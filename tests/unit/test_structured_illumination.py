@@ -317,5 +317,19 @@ def test_a_movie_that_is_no_whole_number_of_stacks_is_refused(tmp_path: Path) ->
         process_file("reconstruct", raw, tmp_path / "o.tif", camera, optics, ["beams=4"], None)
 
 
-def test_optics_of_another_lens_need_no_other_file(tmp_path: Path) -> None:
+def test_the_cutoff_of_a_lens_in_cycles_per_pixel() -> None:
     assert Optics(0.5, 525.0, 160.0).cutoff_per_px == pytest.approx(0.305, abs=1e-3)
+
+
+def test_pixel_maps_of_the_camera_are_used(tmp_path: Path) -> None:
+    """A sensor with a pattern of its own, whose map is told, gives the image of a sensor without."""
+    frames, _ = drawn(TWO, 2000.0)
+    raw, camera, optics = written(tmp_path, frames)
+    process_file("reconstruct", raw, tmp_path / "even.tif", camera, optics, [], None)
+    extra = np.random.default_rng(3).integers(0, 40, (SIZE, SIZE)).astype(np.uint16)
+    tifffile.imwrite(raw, tifffile.imread(raw) + extra, photometric="minisblack")
+    np.save(tmp_path / "offset_adu.npy", 100 + extra.astype(np.float32))
+    camera.write_text(json.dumps({**json.loads(camera.read_text()), "maps": ["offset_adu.npy"]}))
+    process_file("reconstruct", raw, tmp_path / "told.tif", camera, optics, [], None)
+    even, told = (tifffile.imread(tmp_path / name) for name in ("even.tif", "told.tif"))
+    assert np.abs(told - even).max() < 1e-3 * np.ptp(even)

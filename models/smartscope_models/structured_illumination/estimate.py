@@ -203,11 +203,10 @@ class _Stack:
 def _doubled(carriers: Doubles) -> Doubles:
     """Two orders (2, 2) of one pattern: the second at twice the first, where both agree their mean."""
     first, half = carriers[0], carriers[1] / 2
-    if np.hypot(*(2 * (half - first))) > STRAYED:
-        half = first
-    # what is found of the second order is twice as exact once it is halved
-    mean = (first + 4 * half) / 5 if half is not first else first
-    return np.stack([mean, 2 * mean])
+    agree = np.hypot(*(carriers[1] - 2 * first)) <= STRAYED
+    # what is found of the second order is twice as exact once it is halved, so that it weighs four times as much
+    pattern = (first + 4 * half) / 5 if agree else first
+    return np.stack([pattern, 2 * pattern])
 
 
 def _noise(phases: Doubles, gains: Doubles, order: int) -> float:

@@ -7,7 +7,6 @@ on the raw grid, where transforms are four times smaller; whole steps are additi
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -144,8 +143,3 @@ def _wave(band: Band, padding: Padding) -> Tensor:
         return torch.exp(2j * torch.pi * cycles)
 
     return (along(1)[:, None] * along(0)[None, :]).to(torch.complex64)
-
-
-def as_electrons(raw: npt.NDArray[np.uint16], offset_adu: float, electrons_per_adu: float) -> Tensor:
-    """(S, N, N) counts → float32 electrons."""
-    return torch.from_numpy((raw.astype(np.float32) - np.float32(offset_adu)) * np.float32(electrons_per_adu))

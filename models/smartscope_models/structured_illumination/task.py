@@ -10,7 +10,8 @@ import numpy as np
 
 from smartscope.errors import EngineError, InputError
 from smartscope.ports import TaskInputs
-from smartscope_models.movies import FloatTiffWriter, TiffMovie, written_whole
+from smartscope_models.calibration import SensorCalibration
+from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
 
 Report = Callable[[int, int], None]
 
@@ -53,16 +54,17 @@ class ReconstructTask:
                     remedy="say how it was taken: --option angles=…, --option phases=…",
                 )
             size = movie.shape[0]
+            pixels = SensorCalibration(camera).of(as_frame(movie.pixels(0), 0))
             lens = Optics(optics.numerical_aperture, optics.emission_nm, camera.pixel_size_nm)
             reconstructor = StackReconstructor(layout, size, lens)
             with FloatTiffWriter(part, stacks, (2 * size, 2 * size)) as writer:
                 for number in range(stacks):
                     first = number * layout.frames
                     raw = np.stack([movie.pixels(first + frame) for frame in range(layout.frames)])
-                    counts = checked(raw, layout, camera.saturation_adu).astype(np.float32)
+                    checked(raw, layout, pixels.saturation_adu)
                     started = time.process_time()
-                    frames = torch.from_numpy((counts - camera.offset_adu) * camera.electrons_per_adu)
-                    made = reconstructor.run(frames)
+                    electrons = (raw.astype(np.float32) - pixels.offset_adu) * pixels.electrons_per_adu
+                    made = reconstructor.run(torch.from_numpy(electrons))
                     cpu_ms.append(1e3 * (time.process_time() - started))
                     writer.write(made.image)
                     found.append(made)
