@@ -171,6 +171,7 @@ def test_too_little_light_is_said_and_shown_as_widefield() -> None:
     made = StackReconstructor(TWO, SIZE, helpers.OPTICS).run(frames)
     assert made.verdict.state == "fail"
     assert "more light" in made.verdict.why[0]
+    assert made.verdict.resolution_nm == made.verdict.widefield_resolution_nm
     assert made.image.shape == (2 * SIZE, 2 * SIZE)
     f = np.fft.fftfreq(2 * SIZE, 1 / (2 * SIZE))
     power = np.abs(np.fft.fft2(made.image - made.image.mean())) ** 2

@@ -39,7 +39,7 @@ class Verdict:
     why: tuple[str, ...]
     """One sentence for each thing that is wrong, the worst first; empty if ok."""
     resolution_nm: float
-    """Expected of the image that was made; never beyond what the optics carry."""
+    """Expected of the image that is shown, widefield after a ``fail``; never beyond what the optics carry."""
     widefield_resolution_nm: float
     peak: float
     """Least of all carriers."""
@@ -80,7 +80,7 @@ def judge(
     return Verdict(
         state,
         (*failed, *weak),
-        fine_px * pixel_size_nm,
+        (weights.widefield_resolution_px if failed else fine_px) * pixel_size_nm,
         weights.widefield_resolution_px * pixel_size_nm,
         peak,
         depth,
