@@ -49,8 +49,30 @@ CAMERA_MAPS = ("offset_map", "gain_map", "read_noise_map")
 """Keys of ``CameraCalibration`` that name files."""
 
 
-class PatternLayout(Section):
-    """How structured illumination is stepped: phase by phase inside angle by angle."""
+class SlmConfig(Section):
+    """A light modulator whose pixels lie in a plane conjugate to the sample, behind the filter that selects orders."""
+
+    shape: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
+    """(H, W), pixels."""
+    pixel_size_nm: Positive
+    """Of its pixels, seen in the sample."""
+    device: str = ""
+    """Micro-Manager label; empty: the core's SLM."""
+    on_value: Annotated[int, Field(ge=1, le=255)] = 255
+    """Grey value of the second phase; the first is 0."""
+
+
+class GratingConfig(Section):
+    """A grating that a device property moves and turns, in place of an SLM."""
+
+    device: str
+    property: str
+    values: tuple[str, ...]
+    """One for each raw frame, in the order of the stack."""
+
+
+class StructuredIlluminationConfig(Section):
+    """How the light comes as fringes: phase by phase inside angle by angle, and what steps them."""
 
     angles: Annotated[int, Field(ge=1, le=9)] = 3
     phases: Annotated[int, Field(ge=3, le=15)] = 3
@@ -58,6 +80,23 @@ class PatternLayout(Section):
     """Beams that interfere: 2 give one order, 3 a second of half the frequency."""
     hexagonal: bool = False
     """All three directions in each of seven frames; then angles is 1 and phases 7."""
+    light: str = ""
+    """Name of the light that makes the fringes; empty where there is one light only."""
+    pupil_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Where the outer beams pass the objective's pupil: 1 is its rim, and the finest fringes."""
+    first_angle_deg: float = 10.0
+    """Direction of the first fringes' frequency, from x towards y."""
+    slm: SlmConfig | None = None
+    grating: GratingConfig | None = None
+
+    @model_validator(mode="after")
+    def _stepped_by_one_device(self) -> Self:
+        if self.slm is not None and self.grating is not None:
+            raise ValueError("fringes come from the slm or from the grating: name one")
+        if self.grating is not None and len(self.grating.values) != self.angles * self.phases:
+            frames = self.angles * self.phases
+            raise ValueError(f"grating.values has {len(self.grating.values)} entries for {frames} raw frames")
+        return self
 
 
 class OpticsConfig(Section):
@@ -68,7 +107,7 @@ class OpticsConfig(Section):
     illuminated_diameter_um: Positive = 80.0
     """Diameter of the evenly lit disc in the sample; power over this area is irradiance."""
     refractive_index: Annotated[float, Field(ge=1, le=2)] = 1.515
-    structured_illumination: PatternLayout | None = None
+    structured_illumination: StructuredIlluminationConfig | None = None
     """Where the light comes as fringes."""
 
 

@@ -49,6 +49,8 @@ class Settings:
     x_um: float = 0.0
     y_um: float = 0.0
     z_um: float = 0.0
+    pattern: int | None = None
+    """Step of the structured illumination, from 0; None where the light is even."""
 
 
 @dataclass(frozen=True, slots=True)

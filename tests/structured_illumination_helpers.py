@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from smartscope_models.structured_illumination.layout import Layout
+from smartscope.optics.pattern_layout import Layout
 from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.transfer import Optics
 

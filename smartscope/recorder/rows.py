@@ -56,6 +56,7 @@ def settings_to_row(settings: Settings) -> Row:
         "x_um": settings.x_um,
         "y_um": settings.y_um,
         "z_um": settings.z_um,
+        **({} if settings.pattern is None else {"pattern": settings.pattern}),
     }
 
 
@@ -68,6 +69,7 @@ def settings_from_row(row: Mapping[str, Any]) -> Settings:
         x_um=float(row["x_um"]),
         y_um=float(row["y_um"]),
         z_um=float(row["z_um"]),
+        pattern=row.get("pattern"),
     )
 
 

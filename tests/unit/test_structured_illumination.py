@@ -14,14 +14,15 @@ import tifffile
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
 from smartscope.errors import InputError  # noqa: E402
+from smartscope.optics.pattern_layout import Layout  # noqa: E402
 from smartscope.processing import process_file  # noqa: E402
 from smartscope_models.structured_illumination import placement  # noqa: E402
 from smartscope_models.structured_illumination.estimate import Estimator  # noqa: E402
-from smartscope_models.structured_illumination.layout import Layout, mixing, separation  # noqa: E402
 from smartscope_models.structured_illumination.padding import Padding  # noqa: E402
 from smartscope_models.structured_illumination.parameters import Parameters  # noqa: E402
 from smartscope_models.structured_illumination.power import Power  # noqa: E402
 from smartscope_models.structured_illumination.reconstruction import Reconstruction  # noqa: E402
+from smartscope_models.structured_illumination.separation import mixing, separation  # noqa: E402
 from smartscope_models.structured_illumination.stack import StackReconstructor, checked  # noqa: E402
 from smartscope_models.structured_illumination.transfer import Optics, frequencies, transfer  # noqa: E402
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smartscope.optics.pattern_layout import Doubles
 from smartscope_models.structured_illumination.field import Field
-from smartscope_models.structured_illumination.layout import Doubles
 
 NEWTON_STEPS = 6
 LOWEST = 3.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from smartscope.optics.pattern_layout import Doubles
 from smartscope_models.structured_illumination.carriers import LOWEST
 from smartscope_models.structured_illumination.field import Field
-from smartscope_models.structured_illumination.layout import Doubles
 
 LEAST_PASSED = 0.03
 """Of a transfer function where it is still divided by."""

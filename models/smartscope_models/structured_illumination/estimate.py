@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smartscope.optics.pattern_layout import Doubles, Layout
 from smartscope_models.structured_illumination.carriers import CarrierSearch, refined
 from smartscope_models.structured_illumination.depth import depth
 from smartscope_models.structured_illumination.field import Field
-from smartscope_models.structured_illumination.layout import Doubles, Layout, separation
 from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.phases import (
     STEP_SPREAD_RAD,
@@ -23,6 +23,7 @@ from smartscope_models.structured_illumination.phases import (
     tied,
 )
 from smartscope_models.structured_illumination.power import Power, measure_power
+from smartscope_models.structured_illumination.separation import separation
 
 NEAREST, FURTHEST = 0.35, 1.0
 """Carriers of the finest order are looked for between these shares of the cut-off."""

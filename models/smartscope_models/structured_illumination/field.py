@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smartscope_models.structured_illumination.layout import Doubles
+from smartscope.optics.pattern_layout import Doubles
 from smartscope_models.structured_illumination.transfer import frequencies, transfer
 
 FADE_PX = 4

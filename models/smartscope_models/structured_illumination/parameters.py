@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smartscope_models.structured_illumination.layout import Doubles
+from smartscope.optics.pattern_layout import Doubles
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smartscope.optics.pattern_layout import Doubles
 from smartscope_models.structured_illumination.field import Field
-from smartscope_models.structured_illumination.layout import Doubles
 from smartscope_models.structured_illumination.power import Power
 
 STEP_SPREAD_RAD = float(np.radians(5.0))

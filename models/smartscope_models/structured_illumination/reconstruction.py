@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smartscope.optics.pattern_layout import Layout
 from smartscope_models.structured_illumination import placement
-from smartscope_models.structured_illumination.layout import Layout, separation
 from smartscope_models.structured_illumination.padding import Padding
 from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.power import Power
+from smartscope_models.structured_illumination.separation import separation
 from smartscope_models.structured_illumination.weights import Band, bands_of, weights, widefield_variance
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from smartscope.errors import InputError
+from smartscope.optics.pattern_layout import Layout
 from smartscope_models.structured_illumination.estimate import Estimate, Estimator
-from smartscope_models.structured_illumination.layout import Layout
 from smartscope_models.structured_illumination.reconstruction import Reconstruction
 from smartscope_models.structured_illumination.transfer import Optics
 from smartscope_models.structured_illumination.verdict import Verdict, judge, motion_px

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,12 @@ class ReconstructTask:
         except ImportError as error:
             what = "structured illumination is reconstructed with torch, which is not installed"
             raise EngineError(what, where="process reconstruct", remedy="pip install 'smartscope[torch]'") from error
-        from smartscope_models.structured_illumination.layout import Layout
+        from smartscope.optics.pattern_layout import Layout
         from smartscope_models.structured_illumination.stack import StackReconstructor, checked
         from smartscope_models.structured_illumination.transfer import Optics
 
         camera, optics = inputs.instrument.camera, inputs.instrument.optics
-        told = {} if optics.structured_illumination is None else optics.structured_illumination.model_dump()
+        told = {} if optics.structured_illumination is None else asdict(Layout.of(optics.structured_illumination))
         layout = Layout(**{**told, **{key: inputs.options[key] for key in LAYOUT_KEYS if key in inputs.options}})
         torch.set_num_threads(1)
         found, cpu_ms = [], []

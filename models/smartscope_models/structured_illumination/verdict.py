@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smartscope.optics.pattern_layout import Doubles, Layout
 from smartscope_models.structured_illumination.estimate import Estimate
-from smartscope_models.structured_illumination.layout import Doubles, Layout
 from smartscope_models.structured_illumination.weights import Weights
 
 State = Literal["ok", "weak", "fail"]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from smartscope_models.resolution import LEVEL
-from smartscope_models.structured_illumination.layout import separation
 from smartscope_models.structured_illumination.padding import Padding
 from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.power import Power
+from smartscope_models.structured_illumination.separation import separation
 from smartscope_models.structured_illumination.transfer import frequencies, lens, transfer
 
 

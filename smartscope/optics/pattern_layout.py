@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from smartscope.config import StructuredIlluminationConfig
 from smartscope.errors import InputError
 
 Doubles = npt.NDArray[np.float64]
@@ -41,6 +42,11 @@ class Layout:
         if self.phases < 1 + 2 * self.orders or self.angles < 1:
             least = 1 + 2 * self.orders
             raise InputError("too few frames to tell the orders apart", where=where, allowed=f"{least} phases or more")
+
+    @classmethod
+    def of(cls, config: StructuredIlluminationConfig) -> Layout:
+        """As the instrument is configured."""
+        return cls(config.angles, config.phases, config.beams, config.hexagonal)
 
     @property
     def frames(self) -> int:
@@ -81,21 +87,3 @@ class Layout:
         if stack.shape[1] != stack.shape[2]:
             raise InputError(f"frames of {stack.shape[1:]} pixels", where="raw stack", allowed="square frames")
         return stack.reshape(self.angles, self.phases, *stack.shape[1:])
-
-
-def mixing(phases_rad: Doubles) -> npt.NDArray[np.complex128]:
-    """(phases, orders) → (phases, 1 + 2 orders): frame = band 0 + Σ (band e^{iφ} + conjugate band e^{-iφ}) / 2."""
-    waves = np.exp(1j * phases_rad) / 2
-    return np.concatenate([np.ones((len(waves), 1)), waves, waves.conj()], axis=1)
-
-
-def separation(phases_rad: Doubles) -> npt.NDArray[np.complex128]:
-    """(1 + orders, phases): what the frames are multiplied by to give band 0 and the band of each order.
-
-    Raises:
-        InputError: the phases do not tell the bands apart.
-    """
-    mixed = mixing(phases_rad)
-    if np.linalg.cond(mixed) > 1e3:
-        raise InputError("the phases of an angle are alike", where="raw stack", remedy="check that the pattern moves")
-    return np.asarray(np.linalg.pinv(mixed)[: 1 + phases_rad.shape[1]])
