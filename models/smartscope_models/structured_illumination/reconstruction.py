@@ -1,7 +1,8 @@
 """The live part: raw frames in, image on the twice finer grid out, in one code for processor and GPU.
 
-Everything after calibration is linear in the frames. Bands are separated and moved by the fraction of a frequency step
-on the raw grid, where transforms are four times smaller; whole steps are additions at another place of the spectrum.
+Everything after calibration is linear in the frames, so that a new frame adds what it has more than the one before it.
+Bands are separated and moved by the fraction of a frequency step on the raw grid, where transforms are four times
+smaller; whole steps are additions at another place of the spectrum.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class Reconstruction:
         self._direct = [placement.direct(band.shift, self.padding.whole) for band in self._bands]
         self._mirrored = [placement.mirrored(band.shift, self.padding.whole) for band in self._bands]
         self._unmix = _unmixing(parameters, self._bands).to(self.device)
+        self._bands_of_angle = [
+            [number for number, band in enumerate(self._bands) if band.angle == angle] for angle in range(layout.angles)
+        ]
         self._buffers()
 
     def _buffers(self) -> None:
@@ -55,6 +59,7 @@ class Reconstruction:
         self._turned = spectrum(whole, whole)
         self._half = spectrum(whole, whole // 2 + 1)
         self._total = spectrum(2 * whole, whole + 1)
+        self._total_zero = spectrum(2 * whole, whole + 1)
         self._image = real(2 * whole, 2 * whole)
         self._turn = ((-torch.arange(whole)) % whole).to(self.device)
         self._columns = (self.padding.sources() + self.padding.before).to(self.device)
@@ -64,44 +69,56 @@ class Reconstruction:
         """(frames, N, N) float32 electrons, bleaching not yet evened out → (2N, 2N) view of the image's buffer."""
         torch.matmul(self._unmix, frames.reshape(self.layout.frames, -1), out=self._separated)
         self._total.zero_()
-        self._add_zero(self._separated[0], self._zero_weight)
+        self._add_zero(self._total, self._separated[0], self._zero_weight, 1.0)
         for number in range(len(self._bands)):
-            self._add_band(number, self._separated[1 + 2 * number], self._separated[2 + 2 * number])
-        return self._back()
+            self._extended(self._complex.real, self._separated[1 + 2 * number])
+            self._extended(self._complex.imag, self._separated[2 + 2 * number])
+            self._complex.mul_(self._waves[number])
+            self._add_band(number, 1.0)
+        return self._back(self._total)
+
+    def rolling(self, number: int, change: Tensor) -> Tensor:
+        """The image once frame ``number`` of the stack has changed by ``change`` (N, N), after ``full`` of the rest.
+
+        One direction's bands are transformed instead of all, and one picture instead of three.
+        """
+        share = self._unmix[:, number]
+        self._add_zero(self._total, change.reshape(-1), self._zero_weight, float(share[0]))
+        self._extended(self._plain, change.reshape(-1))
+        for band in self._bands_of_angle[number // self.layout.phases]:
+            torch.mul(self._plain, self._waves[band], out=self._complex)
+            self._add_band(band, complex(float(share[1 + 2 * band]), float(share[2 + 2 * band])))
+        return self._back(self._total)
 
     def widefield(self, frames: Tensor) -> Tensor:
         """Band 0 alone on the same grid, filtered by its own signal and noise: what is shown where fringes fail."""
         torch.matmul(self._unmix[:1], frames.reshape(self.layout.frames, -1), out=self._separated[:1])
-        self._total.zero_()
-        self._add_zero(self._separated[0], self._alone)
-        return self._back()
+        self._total_zero.zero_()
+        self._add_zero(self._total_zero, self._separated[0], self._alone, 1.0)
+        return self._back(self._total_zero)
 
-    def _add_zero(self, flat: Tensor, weight: Tensor) -> None:
+    def _add_zero(self, total: Tensor, flat: Tensor, weight: Tensor, share: float) -> None:
         whole = self.padding.whole
         self._extended(self._plain, flat)
         torch.fft.rfft2(self._plain, out=self._half)
         self._half.mul_(weight)
         upper, columns = whole // 2, whole // 2 + 1
-        self._total[:upper, :columns] += self._half[:upper]
-        self._total[-(whole - upper) :, :columns] += self._half[upper:]
+        total[:upper, :columns].add_(self._half[:upper], alpha=share)
+        total[-(whole - upper) :, :columns].add_(self._half[upper:], alpha=share)
 
-    def _add_band(self, number: int, real: Tensor, imaginary: Tensor) -> None:
-        self._extended(self._complex.real, real)
-        self._extended(self._complex.imag, imaginary)
-        self._complex.mul_(self._waves[number])
+    def _add_band(self, number: int, share: complex) -> None:
+        """Transform, weigh and add ``share`` of the band whose padded picture, moved, lies in ``_complex``."""
         torch.fft.fft2(self._complex, out=self._spectrum)
         self._spectrum.mul_(self._band_weights[number])
         for part in self._direct[number]:
-            self._total[slice(*part.rows), slice(*part.columns)] += self._spectrum[
-                slice(*part.from_rows), slice(*part.from_columns)
-            ]
+            source = self._spectrum[slice(*part.from_rows), slice(*part.from_columns)]
+            self._total[slice(*part.rows), slice(*part.columns)].add_(source, alpha=share)
         torch.index_select(self._spectrum, 0, self._turn, out=self._complex)
         torch.index_select(self._complex, 1, self._turn, out=self._turned)
         turned = self._turned.conj()
         for part in self._mirrored[number]:
-            self._total[slice(*part.rows), slice(*part.columns)] += turned[
-                slice(*part.from_rows), slice(*part.from_columns)
-            ]
+            source = turned[slice(*part.from_rows), slice(*part.from_columns)]
+            self._total[slice(*part.rows), slice(*part.columns)].add_(source, alpha=share.conjugate())
 
     def _extended(self, target: Tensor, flat: Tensor) -> None:
         """Fill ``target`` (P, P) with (N·N,) and its mirror images."""
@@ -113,8 +130,8 @@ class Reconstruction:
         target[:before] = target.index_select(0, columns[:before])
         target[after:] = target.index_select(0, columns[after:])
 
-    def _back(self) -> Tensor:
-        torch.fft.irfft2(self._total, s=self._image.shape, out=self._image)
+    def _back(self, total: Tensor) -> Tensor:
+        torch.fft.irfft2(total, s=self._image.shape, out=self._image)
         first = 2 * self.padding.before
         image: Tensor = self._image[first : first + 2 * self.size, first : first + 2 * self.size]
         return image
