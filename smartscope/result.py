@@ -79,9 +79,9 @@ class SuperResolved:
     preview: bool = False
     """Made from fewer frames than would tell the orders apart: for the eye, not for measurement."""
     error_map: Floats | None = None
-    """(h, w) float32, blocks of ``RESIDUAL_BLOCK_PX`` raw pixels: what the image, blurred and patterned again, leaves of
-    the raw frames, in standard deviations of what noise leaves. About 1; more where structure was removed or invented.
-    None where it was not worked out for this image."""
+    """(h, w) float32, blocks of ``RESIDUAL_BLOCK_PX`` raw pixels: what the image, blurred and patterned again, leaves
+    of the raw frames, in standard deviations of what noise leaves. About 1; more where structure was removed or
+    invented. None where it was not worked out for this image."""
 
 
 @dataclass(frozen=True, slots=True)

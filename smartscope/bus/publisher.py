@@ -145,7 +145,7 @@ class Publisher:
 
     def statistics(self) -> PublisherStatistics:
         """Counts so far."""
-        boxes = (*self._paced.values(), self._results, self._queue)
+        boxes = (self._frames, self._results, self._images, self._fine, self._queue)
         dropped = sum(box.statistics().displaced for box in boxes)
         return PublisherStatistics(self._offered.copy(), self._sent.copy(), dropped, self._rejected, self._why_rejected)
 

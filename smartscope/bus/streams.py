@@ -74,9 +74,8 @@ def content_of(stream: str, item: Frame | Result) -> Content | None:
         arrays = {"image": (fine.image, "e")}
         if fine.error_map is not None:
             arrays = {**arrays, "error_map": (fine.error_map, "sigma")}
-        return Content(
-            "frame", stream, item.frame, {**_acquisition(item.frame), **_verdict(item), **_fine(fine)}, arrays
-        )
+        fields = {**_acquisition(item.frame), **_verdict(item), **_fine(fine)}
+        return Content("frame", stream, item.frame, fields, arrays)
     table = {"detections": item.detections, "tracks": item.tracks}.get(stream)
     return None if table is None else Content(stream, stream, item.frame, _verdict(item), _columns(table))
 
