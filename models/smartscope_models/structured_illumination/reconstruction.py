@@ -29,22 +29,23 @@ class Reconstruction:
         """cutoff: of the lens, cycles per field of ``size`` raw pixels."""
         self.layout, self.size, self.device = layout, size, torch.device(device)
         self.padding = Padding.around(size)
-        self._bands = bands_of(parameters, self.padding)
-        self.weights = weights(self._bands, self.padding, cutoff, power, widefield_variance(parameters))
+        self.bands = bands_of(parameters, self.padding)
+        self.cutoff = cutoff
+        self.weights = weights(self.bands, self.padding, cutoff, power, widefield_variance(parameters))
         self._zero_weight = self.weights.zero.to(self.device)
         self._band_weights = [weight.to(self.device) for weight in self.weights.bands]
         self._alone = self.weights.alone.to(self.device)
-        self._waves = [_wave(band, self.padding).to(self.device) for band in self._bands]
-        self._direct = [placement.direct(band.shift, self.padding.whole) for band in self._bands]
-        self._mirrored = [placement.mirrored(band.shift, self.padding.whole) for band in self._bands]
-        self._unmix = _unmixing(parameters, self._bands).to(self.device)
+        self._waves = [_wave(band, self.padding).to(self.device) for band in self.bands]
+        self._direct = [placement.direct(band.shift, self.padding.whole) for band in self.bands]
+        self._mirrored = [placement.mirrored(band.shift, self.padding.whole) for band in self.bands]
+        self._unmix = _unmixing(parameters, self.bands).to(self.device)
         self._bands_of_angle = [
-            [number for number, band in enumerate(self._bands) if band.angle == angle] for angle in range(layout.angles)
+            [number for number, band in enumerate(self.bands) if band.angle == angle] for angle in range(layout.angles)
         ]
         self._buffers()
 
     def _buffers(self) -> None:
-        size, whole, count = self.size, self.padding.whole, len(self._bands)
+        size, whole, count = self.size, self.padding.whole, len(self.bands)
 
         def real(*shape: int) -> Tensor:
             return torch.empty(shape, device=self.device)
@@ -65,16 +66,20 @@ class Reconstruction:
         self._columns = (self.padding.sources() + self.padding.before).to(self.device)
         self._inside = slice(self.padding.before, self.padding.before + size)
 
+    current = False
+    """Whether ``rolling`` has an image to start from."""
+
     def full(self, frames: Tensor) -> Tensor:
         """(frames, N, N) float32 electrons, bleaching not yet evened out → (2N, 2N) view of the image's buffer."""
         torch.matmul(self._unmix, frames.reshape(self.layout.frames, -1), out=self._separated)
         self._total.zero_()
         self._add_zero(self._total, self._separated[0], self._zero_weight, 1.0)
-        for number in range(len(self._bands)):
+        for number in range(len(self.bands)):
             self._extended(self._complex.real, self._separated[1 + 2 * number])
             self._extended(self._complex.imag, self._separated[2 + 2 * number])
             self._complex.mul_(self._waves[number])
             self._add_band(number, 1.0)
+        self.current = True
         return self._back(self._total)
 
     def rolling(self, number: int, change: Tensor) -> Tensor:
@@ -96,6 +101,20 @@ class Reconstruction:
         self._total_zero.zero_()
         self._add_zero(self._total_zero, self._separated[0], self._alone, 1.0)
         return self._back(self._total_zero)
+
+    def spectrum_of(self, number: int, frames: Tensor) -> Tensor:
+        """(P, P) complex64, view of a buffer: what ``frames`` hold of a band, moved by the rest of its way."""
+        torch.matmul(self._unmix, frames.reshape(self.layout.frames, -1), out=self._separated)
+        self._extended(self._complex.real, self._separated[1 + 2 * number])
+        self._extended(self._complex.imag, self._separated[2 + 2 * number])
+        self._complex.mul_(self._waves[number])
+        torch.fft.fft2(self._complex, out=self._spectrum)
+        return self._spectrum
+
+    @property
+    def total(self) -> Tensor:
+        """(2P, P + 1) complex64, half-spectrum of the image that ``full`` or ``rolling`` made last."""
+        return self._total
 
     def _add_zero(self, total: Tensor, flat: Tensor, weight: Tensor, share: float) -> None:
         whole = self.padding.whole

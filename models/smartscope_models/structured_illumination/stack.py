@@ -38,6 +38,8 @@ class Prepared:
     estimate: Estimate
     reconstruction: Reconstruction
     verdict: Verdict
+    expected_nm: float
+    """Resolution of the reconstruction, whatever the verdict."""
 
 
 class StackReconstructor:
@@ -68,7 +70,7 @@ class StackReconstructor:
         light = torch.fft.fft2(frames.reshape(self._layout.angles, self._layout.phases, *frames.shape[1:]).mean(1))
         moved = motion_px(light * (self._estimator.field.radius > 2), self._estimator.field.passed)
         verdict = judge(self._layout, estimate, made.weights, moved, pixel_nm, limit_nm)
-        return Prepared(estimate, made, verdict)
+        return Prepared(estimate, made, verdict, max(made.weights.resolution_px * pixel_nm, limit_nm))
 
 
 def checked(raw: npt.NDArray[np.uint16], layout: Layout, saturation_adu: float) -> npt.NDArray[np.uint16]:
