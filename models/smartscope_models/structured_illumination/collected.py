@@ -28,7 +28,7 @@ class Collected:
 
     def forget(self) -> None:
         """Begin anew."""
-        self._numbers = np.full(len(self._saturated), -1)
+        self._numbers = np.full(len(self._saturated), -len(self._saturated))  # never in a row with a frame's
         self._indices = np.full(len(self._saturated), -1)
         self._epoch, self._newest, self._settings = -1, -1, None
         self.t_mid_ns = 0
