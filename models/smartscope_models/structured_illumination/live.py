@@ -134,7 +134,7 @@ class StructuredIllumination:
             return prepared.reconstruction.widefield(frames), None
         self._good, self._good_ns = prepared.estimate.parameters, self._collected.t_mid_ns
         image = prepared.reconstruction.full(frames)
-        left = ErrorMap(prepared.reconstruction, prepared.estimate.power).of(frames) if self._with_error_map else None
+        left = ErrorMap(prepared.reconstruction).of(frames) if self._with_error_map else None
         return image, left
 
     def _renewed(self, taken: Sequence[int]) -> torch.Tensor:

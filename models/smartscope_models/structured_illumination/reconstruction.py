@@ -7,12 +7,15 @@ smaller; whole steps are additions at another place of the spectrum.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from smartscope.optics.pattern_layout import Layout
 from smartscope_models.structured_illumination import placement
+from smartscope_models.structured_illumination.forward import Forward
 from smartscope_models.structured_illumination.padding import Padding
 from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.power import Power
@@ -30,7 +33,7 @@ class Reconstruction:
         self.layout, self.size, self.device = layout, size, torch.device(device)
         self.padding = Padding.around(size)
         self.bands = bands_of(parameters, self.padding)
-        self.cutoff = cutoff
+        self.power = power
         self.weights = weights(self.bands, self.padding, cutoff, power, widefield_variance(parameters))
         self._zero_weight = self.weights.zero.to(self.device)
         self._band_weights = [weight.to(self.device) for weight in self.weights.bands]
@@ -39,6 +42,7 @@ class Reconstruction:
         self._direct = [placement.direct(band.shift, self.padding.whole) for band in self.bands]
         self._mirrored = [placement.mirrored(band.shift, self.padding.whole) for band in self.bands]
         self._unmix = _unmixing(parameters, self.bands).to(self.device)
+        self._cutoff = cutoff
         self._bands_of_angle = [
             [number for number, band in enumerate(self.bands) if band.angle == angle] for angle in range(layout.angles)
         ]
@@ -69,18 +73,46 @@ class Reconstruction:
     current = False
     """Whether ``rolling`` has an image to start from."""
 
+    @cached_property
+    def forward(self) -> Forward:
+        """What images say of the raw frames."""
+        return Forward(self.weights, self.bands, self.padding, self._cutoff).to(self.device)
+
     def full(self, frames: Tensor) -> Tensor:
         """(frames, N, N) float32 electrons, bleaching not yet evened out → (2N, 2N) view of the image's buffer."""
+        self._gather(frames)
+        return self._back(self._total)
+
+    def continued(self, frames: Tensor) -> Tensor:
+        """As ``full``, then once more with what that image says of the border's far side in place of mirror images.
+
+        One step of expectation and maximisation with the frames' surroundings as what is missing. It takes the error of
+        the outermost pixels down to that of the others, for about twice the time.
+        """
+        self._gather(frames)
+        image = self._total_zero.copy_(self._total)
+        inside = self._inside
+        self._total.zero_()
+        beyond = self.forward.zero(image)
+        beyond[inside, inside] = self._separated[0].view(self.size, self.size)
+        self._add_picture(self._total, beyond, self._zero_weight, 1.0)
+        for number in range(len(self.bands)):
+            beyond = torch.fft.ifft2(self.forward.band(number, image))
+            self._moved(number)
+            beyond[inside, inside] = self._complex[inside, inside]
+            self._complex.copy_(beyond)
+            self._add_band(number, 1.0)
+        return self._back(self._total)
+
+    def _gather(self, frames: Tensor) -> None:
+        """Separate, move and add all bands."""
         torch.matmul(self._unmix, frames.reshape(self.layout.frames, -1), out=self._separated)
         self._total.zero_()
         self._add_zero(self._total, self._separated[0], self._zero_weight, 1.0)
         for number in range(len(self.bands)):
-            self._extended(self._complex.real, self._separated[1 + 2 * number])
-            self._extended(self._complex.imag, self._separated[2 + 2 * number])
-            self._complex.mul_(self._waves[number])
+            self._moved(number)
             self._add_band(number, 1.0)
         self.current = True
-        return self._back(self._total)
 
     def rolling(self, number: int, change: Tensor) -> Tensor:
         """The image once frame ``number`` of the stack has changed by ``change`` (N, N), after ``full`` of the rest.
@@ -105,9 +137,7 @@ class Reconstruction:
     def spectrum_of(self, number: int, frames: Tensor) -> Tensor:
         """(P, P) complex64, view of a buffer: what ``frames`` hold of a band, moved by the rest of its way."""
         torch.matmul(self._unmix, frames.reshape(self.layout.frames, -1), out=self._separated)
-        self._extended(self._complex.real, self._separated[1 + 2 * number])
-        self._extended(self._complex.imag, self._separated[2 + 2 * number])
-        self._complex.mul_(self._waves[number])
+        self._moved(number)
         torch.fft.fft2(self._complex, out=self._spectrum)
         return self._spectrum
 
@@ -116,10 +146,19 @@ class Reconstruction:
         """(2P, P + 1) complex64, half-spectrum of the image that ``full`` or ``rolling`` made last."""
         return self._total
 
+    def _moved(self, number: int) -> None:
+        """The padded picture of a band that was separated, moved by the rest of its way, into ``_complex``."""
+        self._extended(self._complex.real, self._separated[1 + 2 * number])
+        self._extended(self._complex.imag, self._separated[2 + 2 * number])
+        self._complex.mul_(self._waves[number])
+
     def _add_zero(self, total: Tensor, flat: Tensor, weight: Tensor, share: float) -> None:
-        whole = self.padding.whole
         self._extended(self._plain, flat)
-        torch.fft.rfft2(self._plain, out=self._half)
+        self._add_picture(total, self._plain, weight, share)
+
+    def _add_picture(self, total: Tensor, picture: Tensor, weight: Tensor, share: float) -> None:
+        whole = self.padding.whole
+        torch.fft.rfft2(picture, out=self._half)
         self._half.mul_(weight)
         upper, columns = whole // 2, whole // 2 + 1
         total[:upper, :columns].add_(self._half[:upper], alpha=share)

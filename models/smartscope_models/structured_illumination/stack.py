@@ -57,7 +57,7 @@ class StackReconstructor:
         """(frames, N, N) float32 electrons."""
         prepared = self.prepare(frames)
         made, verdict = prepared.reconstruction, prepared.verdict
-        image = made.full(frames) if verdict.state != "fail" else made.widefield(frames)
+        image = made.continued(frames) if verdict.state != "fail" else made.widefield(frames)
         return Reconstructed(image.cpu().numpy().copy(), prepared.estimate, verdict)
 
     def prepare(self, frames: Tensor, known: Parameters | None = None) -> Prepared:
