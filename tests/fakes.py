@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import useq
 
 from smartscope.admission import Admission
 from smartscope.clock import VirtualClock
-from smartscope.command import Applied, Command, MoveFocus, MoveStage, SetExposure, SetLight, SetRoi
+from smartscope.command import NO_LIGHTS, Applied, Command, MoveFocus, MoveStage, SetExposure, SetLight, SetRoi
 from smartscope.config import ExperimentConfig
 from smartscope.decider import Decider, RankedPolicy
 from smartscope.decision import Decision
@@ -125,7 +125,9 @@ class FakeMicroscope:
             self.now = replace(self.now, roi=command.roi)
         return Applied(command, command, now_ns, now_ns)
 
-    def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
+    def run_plan(
+        self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS
+    ) -> Iterator[Frame]:
         self.calls.append("plan")
         for number, event in enumerate(events):
             self.clock.sleep((event.exposure or 1.0) / 1e3)
