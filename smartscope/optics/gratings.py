@@ -168,7 +168,9 @@ def _turns(slm: SlmConfig, cycles: Whole, shift_rad: float) -> npt.NDArray[np.fl
     down = int(cycles[1]) * (parts // height) * np.arange(height)
     steps = _steps(slm, cycles)
     shift = round(float(shift_rad) / (2 * math.pi) * steps) * (parts // steps)
-    return np.float32(1 / parts) * ((down[:, None] + across + shift) % parts).astype(np.float32) + np.float32(0.5 / steps)
+    return np.float32(1 / parts) * ((down[:, None] + across + shift) % parts).astype(np.float32) + np.float32(
+        0.5 / steps
+    )
 
 
 @lru_cache(maxsize=1)
