@@ -145,9 +145,7 @@ class Microscope(Protocol):
     def apply(self, command: Command) -> Applied:
         """Carry out one granted command; raise DeviceError if the hardware does not confirm it."""
 
-    def run_plan(
-        self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS
-    ) -> Iterator[Frame]:
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         """Run a planned part, hardware-sequenced where possible, while not streaming.
 
         ``lights_mw``: powers during the plan; they return with the other settings, or go dark if the plan fails.

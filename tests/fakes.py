@@ -125,9 +125,7 @@ class FakeMicroscope:
             self.now = replace(self.now, roi=command.roi)
         return Applied(command, command, now_ns, now_ns)
 
-    def run_plan(
-        self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS
-    ) -> Iterator[Frame]:
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         self.calls.append("plan")
         for number, event in enumerate(events):
             self.clock.sleep((event.exposure or 1.0) / 1e3)

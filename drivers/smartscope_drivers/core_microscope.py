@@ -303,9 +303,7 @@ class CoreMicroscope:
             round(light.settling_ms * 1e6) for light in self._setup.config.lights if light.name == command.light
         )
 
-    def run_plan(
-        self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS
-    ) -> Iterator[Frame]:
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         """Run a planned part in an epoch of its own, hardware-sequenced where possible; the settings return afterwards.
 
         Raises:

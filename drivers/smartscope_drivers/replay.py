@@ -193,9 +193,7 @@ class ReplayMicroscope:
     def _exposure_ms(self, recorded: Settings | None) -> float:
         return self._interval_ms if recorded is None else recorded.exposure_ms
 
-    def run_plan(
-        self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS
-    ) -> Iterator[Frame]:
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         """Impossible.
 
         Raises:
