@@ -1,8 +1,9 @@
-"""How the events of a plan become device calls: pymmcore-plus' engine merges them into hardware sequences, we do the rest.
+"""How events become device calls: pymmcore-plus' engine merges them into hardware sequences, we do the rest.
 
-The base class (0.18.1) logs what fails and goes on; here each device is confirmed. It cannot sequence an SLM: its merged
-event takes the images for bytes and refuses them, drops one that all events share, and no sequence of images is ever
-started. So its rules say which events merge, the images stay with their events, and the SLM is ours to load and start.
+The base class (0.18.1) logs what fails and goes on; here each device is confirmed. It cannot sequence an SLM: its
+merged event takes the images for bytes and refuses them, drops one that all events share, and no sequence of images is
+ever started. So its rules say which events merge, the images stay with their events, and the SLM is ours to load and
+start.
 """
 
 from __future__ import annotations
@@ -174,8 +175,8 @@ class PlanEngine(MDAEngine):
         if (image := event.slm_image) is None:
             return
         label, pixels = self._slm_of(image), np.asarray(image)
-        if pixels.ndim == 0:
-            self.mmcore.setSLMPixelsTo(label, int(pixels))
+        if pixels.ndim == 0 and pixels.dtype.kind in "bui":
+            self.mmcore.setSLMPixelsTo(label, 255 * int(pixels) if pixels.dtype == bool else int(pixels))
         else:
             self.mmcore.setSLMImage(label, self._checked(label, pixels))
         if image.exposure:

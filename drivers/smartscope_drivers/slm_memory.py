@@ -29,7 +29,7 @@ class SlmMemory:
         digest = hashlib.blake2b(digest_size=16)
         for image in images:
             digest.update(repr(image.shape).encode())
-            digest.update(np.ascontiguousarray(image))
+            digest.update(image.tobytes())
         if self._loaded.get(label) == digest.digest():
             return
         self._loaded.pop(label, None)

@@ -1,7 +1,7 @@
 """Only this file knows how a few beams that meet in the sample make fringes, and which beams a layout asks for.
 
-Places are um from the optical axis along the camera's columns (x) and rows (y): an SLM or a grating lies in a plane that
-is conjugate to the sample and is aligned with the camera, whatever the stage does.
+Places are um from the optical axis along the camera's columns (x) and rows (y): an SLM or a grating lies in a plane
+that is conjugate to the sample and is aligned with the camera, whatever the stage does.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Fringes:
         for (kx, ky), depth in zip(self.per_um, self.depths, strict=True):
             down, along = depth * np.exp(2j * np.pi * ky * y_um), np.exp(2j * np.pi * kx * x_um)
             light += np.outer(down.real, along.real) - np.outer(down.imag, along.imag)
-        return np.maximum(light, 0.0, out=light) * self.extent(x_um, y_um)
+        return np.asarray(np.maximum(light, 0.0) * self.extent(x_um, y_um))
 
     def extent(self, x_um: Doubles, y_um: Doubles) -> Doubles:
         """(H, W) the mean light: what is left of the fringes where they are too fine to be seen."""

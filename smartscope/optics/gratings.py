@@ -1,8 +1,9 @@
 """Only this file knows which binary gratings an SLM has to show, so that the right beams leave it with the right phase.
 
-A grating's first orders leave at plus and minus its own frequency. Two of them beat at twice that frequency, and shifting
-the grating by a share of its period turns the fringes by twice that share. Every grating has whole cycles over the SLM
-(no seam, every order a point), in a number that lets it be shifted in fine steps; what that turns and scales is told.
+A grating's first orders leave at plus and minus its own frequency. Two of them beat at twice that frequency, and
+shifting the grating by a share of its period turns the fringes by twice that share. Every grating has whole cycles over
+the SLM (no seam, every order a point), in a number that lets it be shifted in fine steps; what that turns and scales is
+told.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class OrderMask:
 
     def _bins(self, holes: Doubles, radius: float) -> Whole:
         """(n, 2) whole cycles over the SLM that lie in a hole."""
-        found = set()
+        found: set[tuple[int, ...]] = set()
         for hole in holes:
             low, high = np.ceil((hole - radius) * self.slm_um), np.floor((hole + radius) * self.slm_um)
             grid = np.mgrid[int(low[0]) : int(high[0]) + 1, int(low[1]) : int(high[1]) + 1].reshape(2, -1).T

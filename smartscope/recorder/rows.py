@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
@@ -141,19 +142,46 @@ def command_to_row(command: Command) -> Row:
     """``{"type": "SetExposure", "exposure_ms": …}``."""
     row: Row = {"type": type(command).__name__}
     if isinstance(command, RunPlan):
-        events = [event.model_dump(mode="json", exclude_unset=True) for event in command.events]
-        return {**row, "name": command.name, "events": events}
+        lights = {"lights_mw": dict(command.lights_mw)} if command.lights_mw else {}
+        return {**row, "name": command.name, "events": [event_to_row(event) for event in command.events], **lights}
     for item in fields(command):
         value = getattr(command, item.name)
         row[item.name] = roi_to_row(value) if isinstance(value, Roi) else value
     return row
 
 
+def event_to_row(event: useq.MDAEvent) -> Row:
+    """An event of a plan; images for an SLM are named by their hash, not repeated."""
+    row: Row = event.model_dump(mode="json", exclude_unset=True, exclude={"slm_image"})
+    if event.slm_image is not None:
+        row["slm_image"] = {
+            "data": image_reference(event.slm_image.data),
+            **event.slm_image.model_dump(mode="json", exclude={"data"}, exclude_defaults=True),
+        }
+    return row
+
+
+def image_reference(data: object) -> object:
+    """``HEIGHTxWIDTH dtype blake2b`` of an image; a single value, or what is a reference already, as it is."""
+    image = np.asarray(data)
+    if image.ndim == 0:
+        return image.item()
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+    return f"{'x'.join(map(str, image.shape))} {image.dtype} {digest}"
+
+
+def as_recorded(command: Command) -> Command:
+    """The command as a run's record gives it back: a plan's images are references, and equal ones compare equal."""
+    return command_from_row(command_to_row(command)) if isinstance(command, RunPlan) else command
+
+
 def command_from_row(row: Mapping[str, Any]) -> Command:
-    """The command; raises InputError if its type is unknown."""
+    """The command; raises InputError if its type is unknown. The images of a plan are references, never to be shown."""
     values = dict(row)
     if values["type"] == RunPlan.__name__:
-        return RunPlan(values["name"], tuple(useq.MDAEvent.model_validate(event) for event in values["events"]))
+        lights_mw = {light: float(power_mw) for light, power_mw in values.get("lights_mw", {}).items()}
+        events = tuple(useq.MDAEvent.model_validate(event) for event in values["events"])
+        return RunPlan(values["name"], events, lights_mw)
     kind = _COMMANDS.get(values.pop("type"))
     if kind is None:
         raise InputError(

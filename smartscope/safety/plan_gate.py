@@ -39,7 +39,8 @@ class PlanGate:
         """The plan as a list, if every event is within the limits and its dose within the budget.
 
         The lights are taken to be as ``lights_mw`` says, and those that it does not name as ``settings`` says, from the
-        start of the plan to its end (camera-gated ones during exposures). Between this call and the plan's end, ``gate.begin_plan`` keeps others from the dose.
+        start of the plan to its end (camera-gated ones during exposures). Between this call and the plan's end,
+        ``gate.begin_plan`` keeps others from the dose.
 
         Raises:
             Refused: names the event by its position in the plan, the value, the limit and the remedy.

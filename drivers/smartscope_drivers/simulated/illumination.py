@@ -1,8 +1,8 @@
 """Only this file knows what light an SLM or a stepped grating of the simulated microscope brings to each place.
 
 ``intensity``: an SLM whose grey values multiply the light, stretched over the sensor's field. ``interference``: a phase
-SLM; the orders that its mask lets pass meet in the sample. Power is what arrives in the sample, so that the mean light of
-any grating is that of a flat SLM, as long as any order passes.
+SLM; the orders that its mask lets pass meet in the sample. Power is what arrives in the sample, so that the mean light
+of any grating is that of a flat SLM, as long as any order passes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from smartscope.config import MicroscopeConfig, StructuredIlluminationConfig
 from smartscope.errors import ConfigurationError, InputError, Problem
 from smartscope.frame import Roi
-from smartscope.optics.fringes import Fringes, beam_phases, fringe_light, wanted_beams
+from smartscope.optics.fringes import Doubles, Fringes, beam_phases, fringe_light, wanted_beams
 from smartscope.optics.orders import OrderMask
 from smartscope.optics.pattern_layout import Layout
 from smartscope.specimens.protocol import Light, Points, View
@@ -66,7 +66,7 @@ class Illumination:
         """The light behind an SLM that shows ``image`` (H, W)."""
         if not self.interferes:
             return image.astype(np.float32) / np.float32(255)
-        key = zlib.crc32(np.ascontiguousarray(image))
+        key = zlib.crc32(image.tobytes())
         if key not in self._known:
             self._known[key] = self._interference(image, key)
             if len(self._known) > _REMEMBERED:
@@ -75,7 +75,8 @@ class Illumination:
 
     def of_step(self, step: int) -> Fringes:
         """The light behind the grating in step ``step`` of the stack."""
-        assert self._fringes is not None and self._light is not None
+        assert self._fringes is not None
+        assert self._light is not None
         layout, optics = Layout.of(self._fringes), self._config.optics
         angle, phase = divmod(step, layout.phases)
         beams = wanted_beams(self._fringes, optics.numerical_aperture, self._light.wavelength_nm)[angle]
@@ -85,7 +86,9 @@ class Illumination:
 
     def _interference(self, image: npt.NDArray[np.uint8], key: int) -> Fringes:
         config, light = self._fringes, self._light
-        assert config is not None and config.slm is not None and light is not None
+        assert config is not None
+        assert config.slm is not None
+        assert light is not None
         mask = OrderMask(config, config.slm, self._config.optics, light.wavelength_nm)
         orders = mask.passed(image)
         half_x_um, half_y_um = mask.slm_um / 2
@@ -148,7 +151,8 @@ class Illumination:
         """Of each pixel, and of the haze behind it; None where it is full everywhere."""
         roi, (height, width) = view.roi, view.sensor_shape
         rows, columns = roi.y + np.arange(roi.height), roi.x + np.arange(roi.width)
-        down, along = rows - (height - 1) / 2, columns - (width - 1) / 2
+        down: Doubles = rows - (height - 1) / 2
+        along: Doubles = columns - (width - 1) / 2
         disc = (down[:, None] ** 2 + along**2 < (view.lit_radius_um / view.pixel_um) ** 2).astype(np.float32)
         if pattern is None:
             return (None, None) if disc.all() else (disc, disc)

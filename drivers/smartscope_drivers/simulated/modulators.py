@@ -1,4 +1,4 @@
-"""Only this file knows the simulated devices that shape the light, and how they step with each exposure of the camera."""
+"""Only this file knows the simulated devices that shape the light, and how they step with the camera's exposures."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class WorldOptions(Section):
     fringe_contrast: Contrast | tuple[Contrast, ...] = 0.9
     """Modulation over that of perfect interference; one for all, or one for each direction."""
     phase_error_deg: NotNegative = 0.0
-    """Standard deviation of the phase of the finest fringes about the step asked for; each pattern has its own error."""
+    """Standard deviation of the finest fringes' phase about the step asked for; each pattern has its own error."""
     camera_rotation_deg: float = 0.0
     """How the camera is turned against the stage."""
     camera_mirrored: bool = False
