@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from smartscope.frame import Frame
+from smartscope.frame import Frame, Settings
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -76,6 +76,8 @@ class SuperResolved:
     """Expected of this image; never beyond what optics and pattern carry."""
     raw_frames: tuple[int, int] = (0, 0)
     """Index of the first and of the last raw frame in it."""
+    settings: Settings | None = None
+    """Under which all of them were exposed, without the pattern."""
     preview: bool = False
     """Made from fewer frames than would tell the orders apart: for the eye, not for measurement."""
     error_map: Floats | None = None
@@ -120,7 +122,7 @@ class Result:
     """(2, h, w) float32: what ``image`` leaves of the frame, block by block, over what noise leaves: residuals as they
     are, and smoothed at the scale of the optics. About 1 or less; more where structure was removed or invented."""
     super_resolved: SuperResolved | None = None
-    """In the result of the frame that completed it; its figures are in ``quality``."""
+    """In the result of the frame with which it was found complete; its figures are in ``quality``."""
     from_image: frozenset[str] = frozenset()
     """What rests on ``image``, not on raw frames alone: ``detections``, ``tracks``, names of ``quality``; kept by the
     pipeline."""

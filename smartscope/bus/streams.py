@@ -104,6 +104,7 @@ def _fine(fine: SuperResolved) -> dict[str, Any]:
         "resolution_nm": fine.resolution_nm,
         "raw_frames": list(fine.raw_frames),
         "preview": fine.preview,
+        "exposure_ms": None if fine.settings is None else fine.settings.exposure_ms,
     }
 
 

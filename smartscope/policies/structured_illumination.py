@@ -15,6 +15,7 @@ from pydantic import Field
 
 from smartscope.bursts import burst
 from smartscope.command import Request, RunPlan
+from smartscope.frame import Settings
 from smartscope.ports import Choice, Context
 
 NAME = "structured_illumination"
@@ -92,30 +93,27 @@ class StructuredIlluminationPolicy:
         if config is None or self.light not in context.limits.lights:
             return Choice(state=state)
         frames = config.angles * config.phases
-        if self._has_come(context, frames):
-            state = replace(self._learned(context, state) if self.hold else state, waiting=False)
+        fine = context.result.super_resolved
+        if fine is not None and fine.settings is not None:
+            learned = self._learned(context, state, fine.settings) if self.hold else state
+            state = replace(learned, waiting=False)
         exposure_ms, power_mw = self._split(context, state)
         since_s, lasts_s = context.elapsed_s - state.asked_s, frames * self.stacks * exposure_ms / 1e3
         if state.waiting and since_s < PATIENCE * lasts_s + 5.0:
             return Choice(state=state)
-        wait_s = max(self.every_s, self._rest_s(context, lasts_s, power_mw))
+        wait_s = max(self.every_s, lasts_s, self._rest_s(context, lasts_s, power_mw))
         if since_s < wait_s or power_mw <= 0:
             return Choice(state=state)
         events = burst(context.instrument, exposure_ms, self.stacks)
         why = f"{state.said}: {exposure_ms:.3g} ms at {power_mw:.3g} mW"
-        if wait_s > self.every_s:
+        if wait_s > max(self.every_s, lasts_s):
             why += f", every {wait_s:.3g} s so that the dose lasts"
         asked = Request(RunPlan(NAME, events, {self.light: power_mw}), why)
         return Choice([asked], replace(state, asked_s=context.elapsed_s, waiting=True))
 
-    def _has_come(self, context: Context, frames: int) -> bool:
-        """Whether this result is that of the last frame of a stack."""
-        shown, result = context.result.frame.settings.pattern, context.result
-        return shown == frames - 1 and "structured_illumination_verdict" in result.quality
-
-    def _learned(self, context: Context, state: StackState) -> StackState:
+    def _learned(self, context: Context, state: StackState, used: Settings) -> StackState:
         """The light for the target, from what the stack of this result had."""
-        quality, used = context.result.quality, context.result.frame.settings
+        quality = context.result.quality
         light_ms_mw = used.exposure_ms * used.lights_mw.get(self.light, 0.0)
         if light_ms_mw <= 0:
             return state
@@ -124,7 +122,7 @@ class StructuredIlluminationPolicy:
             longest_ms = max(context.limits.exposure_ms.low, min(longest_ms, used.exposure_ms) / 2)
         if quality.get("structured_illumination_saturated", 0.0) > 1e-3:
             return StackState(BACK_OFF * light_ms_mw, longest_ms, state.asked_s, said="the last stack was saturated")
-        failed, gain = quality["structured_illumination_verdict"] == 0, quality.get("expected_gain", 1.0)
+        failed, gain = quality.get("structured_illumination_verdict", 0.0) == 0, quality.get("expected_gain", 1.0)
         if failed:
             said, factor = "the last stack failed", LARGEST_FACTOR
         else:

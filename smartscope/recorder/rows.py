@@ -58,6 +58,7 @@ def super_resolved_to_row(fine: SuperResolved) -> Row:
         "resolution_nm": fine.resolution_nm,
         "raw_frames": list(fine.raw_frames),
         "preview": fine.preview,
+        "settings": None if fine.settings is None else settings_to_row(fine.settings),
         "error_map": None if fine.error_map is None else fine.error_map.astype(float).round(2).tolist(),
     }
 
@@ -73,6 +74,7 @@ def super_resolved_from_row(row: Mapping[str, Any]) -> SuperResolved:
         resolution_nm=float(row["resolution_nm"]),
         raw_frames=(int(first), int(last)),
         preview=bool(row["preview"]),
+        settings=None if row["settings"] is None else settings_from_row(row["settings"]),
     )
 
 

@@ -72,7 +72,7 @@ class StructuredIllumination:
             )
         torch.set_num_threads(threads)
         self.layout = Layout.of(setup.optics.structured_illumination)
-        self.history = self.layout.frames - 1
+        self.history = 2 * self.layout.frames - 1  # a stack is still there when the pipeline was busy at its end
         self._optics = Optics(setup.optics.numerical_aperture, setup.optics.emission_nm, setup.camera.pixel_size_nm)
         self._sensor = SensorCalibration(setup.camera)
         self._device, self._rolling, self._every, self._with_error_map = device, rolling, estimate_every, error_map
@@ -105,7 +105,7 @@ class StructuredIllumination:
         fresh = [frame for frame in frames if self._collected.is_new(frame)]
         patterned = [frame for frame in fresh if frame.settings.pattern is not None and not frame.mixed]
         taken = [self._collected.take(frame) for frame in patterned]
-        if not taken or taken[-1] != frames[-1].settings.pattern or not self._collected.whole:
+        if not taken or not self._collected.whole:
             return so_far
         ended = self.layout.frames - 1 in taken
         if self._must_measure(ended):
@@ -157,6 +157,7 @@ class StructuredIllumination:
             why=verdict.why,
             resolution_nm=verdict.resolution_nm,
             raw_frames=self._collected.raw_frames,
+            settings=self._collected.exposed,
             error_map=None if error_map is None else error_map.cpu().numpy().copy(),
         )
         figures = self._figures(verdict, fine)
