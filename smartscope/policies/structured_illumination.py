@@ -1,8 +1,8 @@
 """When the next stack of structured illumination is taken, and with how much light: as little as keeps its verdict ok.
 
-What a stack gains in resolution over widefield grows with its light, by about the same amount for every doubling.
-The verdict names the gain that the last stack is expected to have; the next one gets the light for a little more than
-what is worth its light, by exposure as far as motion allows and by power beyond that.
+What a stack shows beyond widefield's limit, ``fine_detail``, is in proportion to its light as long as there is little
+of both. The next stack gets the light for a target a little above what the verdict asks for, by exposure as far as
+motion allows and by power beyond that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from smartscope.frame import Settings
 from smartscope.ports import Choice, Context
 
 NAME = "structured_illumination"
-GAIN_PER_DOUBLING = 0.15
-"""Of the resolution over widefield's, near a gain of 1.5: measured, see docs/benchmarks.md."""
 LARGEST_FACTOR = 2.0
 """By which the light of one stack differs from that of the one before."""
 BACK_OFF = 0.6
@@ -49,7 +47,7 @@ class StackState:
 class StructuredIlluminationPolicy:
     """Takes a stack every ``every_s``; holds its light at the least that keeps the verdict ok, within the dose budget.
 
-    Reads ``structured_illumination_verdict`` and ``_saturated``, ``expected_gain`` and ``moved_px``. Where the budget
+    Reads ``structured_illumination_verdict`` and ``_saturated``, ``fine_detail`` and ``moved_px``. Where the budget
     does not last for stacks that are good enough, they are taken less often: one that is not ok costs its light for
     nothing.
 
@@ -58,7 +56,7 @@ class StructuredIlluminationPolicy:
         every_s: between two stacks; 0: as often as they come.
         exposure_ms, power_mw: of the first stack's raw frames.
         longest_ms: exposure that is never exceeded; beyond it, power rises.
-        target_gain: resolution over widefield's that is held. The verdict is ok a little below.
+        target_detail: ``fine_detail`` that is held; the verdict is ok from about half of 0.08 on.
         hold: False keeps exposure and power as they are.
         stacks: in a row, in one burst; each frame after the first stack gives an image.
     """
@@ -72,8 +70,8 @@ class StructuredIlluminationPolicy:
         exposure_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0,
         power_mw: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
         longest_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 50.0,
-        target_gain: Annotated[float, Field(gt=1, lt=2)] = 1.5,
-        deadband: Annotated[float, Field(ge=0, lt=0.5)] = 0.02,
+        target_detail: Annotated[float, Field(gt=0, lt=1)] = 0.08,
+        deadband: Annotated[float, Field(ge=0, lt=0.5)] = 0.1,
         hold: bool = True,
         stacks: Annotated[int, Field(ge=1, le=1000)] = 1,
     ) -> None:
@@ -81,7 +79,7 @@ class StructuredIlluminationPolicy:
         self.every_s = every_s
         self.first = StackState(exposure_ms * power_mw, longest_ms)
         self._first_exposure_ms = exposure_ms
-        self.target_gain = target_gain
+        self.target_detail = target_detail
         self.deadband = deadband
         self.hold = hold
         self.stacks = stacks
@@ -122,14 +120,13 @@ class StructuredIlluminationPolicy:
             longest_ms = max(context.limits.exposure_ms.low, min(longest_ms, used.exposure_ms) / 2)
         if quality.get("structured_illumination_saturated", 0.0) > 1e-3:
             return StackState(BACK_OFF * light_ms_mw, longest_ms, state.asked_s, said="the last stack was saturated")
-        failed, gain = quality.get("structured_illumination_verdict", 0.0) == 0, quality.get("expected_gain", 1.0)
-        if failed:
+        detail = quality.get("fine_detail", 0.0)
+        if quality.get("structured_illumination_verdict", 0.0) == 0 or detail <= 0:
             said, factor = "the last stack failed", LARGEST_FACTOR
         else:
-            said = f"expected gain {gain:.3g}, target {self.target_gain:.3g}"
-            factor = 2 ** ((self.target_gain - gain) / GAIN_PER_DOUBLING)
-            factor = min(max(factor, 1 / LARGEST_FACTOR), LARGEST_FACTOR)
-            if abs(gain - self.target_gain) <= self.deadband:
+            said = f"fine detail {detail:.3g}, target {self.target_detail:.3g}"
+            factor = min(max(self.target_detail / detail, 1 / LARGEST_FACTOR), LARGEST_FACTOR)
+            if abs(factor - 1) <= self.deadband:
                 factor = 1.0
         return StackState(factor * light_ms_mw, longest_ms, state.asked_s, said=said)
 

@@ -160,7 +160,7 @@ class StructuredIllumination:
             settings=self._collected.exposed,
             error_map=None if error_map is None else error_map.cpu().numpy().copy(),
         )
-        figures = self._figures(verdict, fine)
+        figures = self._figures(self._shown, verdict, fine)
         return replace(so_far, super_resolved=fine, quality={**so_far.quality, **figures})
 
     def _verdict(self, verdict: Verdict) -> Verdict:
@@ -169,13 +169,15 @@ class StructuredIllumination:
         why = f"{100 * saturated:.2g} % of the pixels of a frame are saturated: less light"
         return replace(verdict, state="weak" if verdict.state == "ok" else verdict.state, why=(why, *verdict.why))
 
-    def _figures(self, verdict: Verdict, fine: SuperResolved) -> dict[str, float]:
+    def _figures(self, shown: Shown, verdict: Verdict, fine: SuperResolved) -> dict[str, float]:
+        prepared = shown.prepared
         figures = {
             "structured_illumination_verdict": STATES[verdict.state],
             "structured_illumination_saturated": self._collected.saturated,
             "resolution_nm": verdict.resolution_nm,
             "widefield_resolution_nm": verdict.widefield_resolution_nm,
-            "expected_gain": verdict.widefield_resolution_nm / self._expected_nm(),
+            "expected_gain": verdict.widefield_resolution_nm / prepared.expected_nm,
+            "fine_detail": prepared.reconstruction.weights.fine_detail,
             "carrier_peak": verdict.peak,
             "modulation": verdict.modulation,
             "uneven_deg": verdict.uneven_deg,
@@ -186,8 +188,3 @@ class StructuredIllumination:
         if fine.error_map is not None:
             figures["error_sigma"] = float(fine.error_map.max())
         return {name: value for name, value in figures.items() if math.isfinite(value)}
-
-    def _expected_nm(self) -> float:
-        """Resolution of the reconstruction, also where widefield is shown in its place."""
-        assert self._shown is not None
-        return self._shown.prepared.expected_nm

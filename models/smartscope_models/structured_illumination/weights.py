@@ -6,6 +6,7 @@ and the specimen's own fall of power in place of a constant: with both, little l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,8 @@ class Weights:
     """Period, in raw pixels, at which the ring correlation of two such images is expected to fall to 1/7."""
     widefield_resolution_px: float
     """The same of the mean of the raw frames."""
+    fine_detail: float
+    """Mean of the expected ring correlation beyond what widefield reaches, 0 to 1: grows steadily with the light."""
 
 
 def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, variance_zero: float) -> Weights:
@@ -109,6 +112,7 @@ def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, va
     wiener = pleasant * doubt
     quarter = torch.exp(-0.5j * torch.pi / whole * (fx[None, :] + fy[:, None]) / per_field)
     after = (4 * wiener * quarter).to(torch.complex128)
+    curve = _correlation(radius, (wiener * total).square() * specimen, wiener.square() * total)
     plain = transfer(fx, fy, cutoff, size).square()
     of_zero = padding, cutoff, noise_zero
     return Weights(
@@ -119,16 +123,21 @@ def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, va
         ),
         doubt.to(torch.float32),
         (4 * pleasant * quarter).to(torch.complex64),
-        size / _expected(radius, (wiener * total).square() * specimen, wiener.square() * total),
-        size / _expected(radius, plain * specimen, torch.full_like(plain, noise_zero)),
+        size / _falls_at(curve),
+        size / _falls_at(_correlation(radius, plain * specimen, torch.full_like(plain, noise_zero))),
+        float(curve[math.ceil(cutoff) : math.floor(reach)].mean()),
     )
 
 
-def _expected(radius: Tensor, signal: Tensor, noise: Tensor) -> float:
-    """Radius at which signal / (signal + noise), summed over rings, falls to 1/7 (Fourier ring correlation)."""
+def _correlation(radius: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+    """Expected Fourier ring correlation of two images, from ring 0 on: signal / (signal + noise), summed over rings."""
     rings = torch.round(radius).to(torch.int64).flatten()
     shown, hidden = (torch.bincount(rings, values.flatten()) for values in (signal, noise))
-    curve = shown / torch.clamp(shown + hidden, min=1e-300)
+    return shown / torch.clamp(shown + hidden, min=1e-300)
+
+
+def _falls_at(curve: Tensor) -> float:
+    """Radius at which a ring correlation falls to 1/7."""
     low = torch.nonzero(curve[1:] < LEVEL).flatten()
     return float(low[0]) + 1 if len(low) else float(len(curve))
 
