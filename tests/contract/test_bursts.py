@@ -1,4 +1,4 @@
-"""A burst of structured illumination on the simulated microscope, virtual and live, up to what the reconstruction finds."""
+"""Bursts of structured illumination on the simulated microscope, up to what the reconstruction finds in them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEPTHS = {"two beams": [0.9], "three beams": [0.9 * 1.07, 0.9 * 0.825], "hexagon
 
 
 def device(scope: SimulatedMicroscope) -> SimulatedSlm:
-    found = scope._core._pydevices.get_device("SLM")  # type: ignore[attr-defined]
+    found = scope._core._pydevices.get_device_of_type("SLM", SimulatedSlm)  # type: ignore[attr-defined]
     assert isinstance(found, SimulatedSlm)
     return found
 
@@ -82,9 +82,7 @@ def test_the_reconstruction_finds_the_announced_fringes(layout: str) -> None:
 
 
 @STEPPED
-def test_live_the_hardware_steps_by_itself_and_shows_the_same(
-    stepped_by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_live_the_hardware_steps_by_itself_and_shows_the_same(stepped_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = microscope(size=256) if stepped_by == "slm" else microscope(size=256, slm=None)
     with opened(config, LiveClock(), specimen_options={"area_um": 30.0, "filaments": 60}) as scope:
         bursts: list[int] = []
@@ -172,4 +170,3 @@ def test_one_value_fills_the_slm() -> None:
         for _ in scope.run_plan(events, {}):
             seen.append(float(scope.world.relative_light(np.zeros((1, 2)), scope.world.clock.now_ns())[0]))
         assert seen == pytest.approx([0.0, 1.0, 0.2])
-

@@ -1,4 +1,4 @@
-"""Bursts: one event for each raw frame, alike but for the pattern, on the microscope that the configuration describes."""
+"""Bursts: one event for each raw frame, alike but for the pattern."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_carriers_are_announced_for_slm_and_grating(layout: str) -> None:
 
 def test_an_event_without_a_pattern_ends_it() -> None:
     now = Settings(10.0, Roi(0, 0, 8, 8), pattern=3)
-    [event] = [burst(microscope(), 4.0)[0].model_copy(update={"metadata": metadata}) for metadata in ({},)]
+    event = burst(microscope(), 4.0)[0].model_copy(update={"metadata": {}})
     assert settings_after(event, now).pattern is None
     assert settings_after(event.model_copy(update={"metadata": {"pattern": "4"}}), now).pattern is None
 

@@ -171,7 +171,7 @@ def test_an_slm_of_awkward_size_gets_the_best_there_is() -> None:
     small = made(microscope(slm=SlmConfig(shape=(96, 96), pixel_size_nm=100.0, on_value=128)))
     assert small.images.max() == 128
     assert np.abs(small.scaled - 1).max() < 0.1
-    assert FINEST_PX <= 96 / np.abs(small.beams).max()
+    assert 96 / np.abs(small.beams).max() >= FINEST_PX
 
 
 def test_the_light_must_be_named_where_there_are_several() -> None:
@@ -181,6 +181,5 @@ def test_the_light_must_be_named_where_there_are_several() -> None:
     assert fringe_light(config.model_copy(update={"light": "red"}), (BLUE, red)) is red
     with pytest.raises(InputError, match="2 lights, none of them named"):
         fringe_light(config, (BLUE, red))
-    with pytest.raises(InputError, match="no light 'green'; .*allowed: blue, red") as refused:
+    with pytest.raises(InputError, match=r"no light 'green'.*allowed: blue, red"):
         fringe_light(config.model_copy(update={"light": "green"}), (BLUE, red))
-    assert "no light 'green'" in str(refused.value)

@@ -93,9 +93,7 @@ def test_light_reaches_each_emitter_before_the_blur_and_haze_is_even() -> None:
     fringes = Light(lambda places: 1 + np.cos(2 * np.pi * 5.0 * places[:, 0]))
     places = filaments.ground_truth().spots_um
     lit = 1 + np.cos(2 * np.pi * 5.0 * places[:, 0])
-    assert picture(filaments, light=fringes).sum() == pytest.approx(
-        picture(filaments).sum() * lit.mean(), rel=0.01
-    )
+    assert picture(filaments, light=fringes).sum() == pytest.approx(picture(filaments).sum() * lit.mean(), rel=0.01)
     haze = np.full((256, 256), 0.5, np.float32)
     empty = Filaments(1, background_per_um2=80, molecules=1e-9, **SMALL)
     np.testing.assert_allclose(
