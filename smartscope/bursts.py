@@ -15,13 +15,16 @@ from smartscope.errors import InputError
 from smartscope.optics.fringes import carriers_of, fringe_light, wanted_beams
 from smartscope.optics.gratings import WHERE, check_fringes, gratings
 from smartscope.optics.pattern_layout import Layout
+from smartscope.ports import Instrument
 from smartscope.safety.plan_gate import PATTERN
 
+Bench = MicroscopeConfig | Instrument
+"""Camera, optics and lights."""
 STACK = "stack"
 """Key of an event's metadata: which stack of the burst its frame belongs to, from 0."""
 
 
-def burst(microscope: MicroscopeConfig, exposure_ms: float, stacks: int = 1) -> tuple[useq.MDAEvent, ...]:
+def burst(microscope: Bench, exposure_ms: float, stacks: int = 1) -> tuple[useq.MDAEvent, ...]:
     """Events of ``stacks`` whole stacks, one after the other; the same arguments give the same events.
 
     Raises:
@@ -46,7 +49,7 @@ def burst(microscope: MicroscopeConfig, exposure_ms: float, stacks: int = 1) -> 
     )
 
 
-def announced_carriers(microscope: MicroscopeConfig, size_px: int) -> npt.NDArray[np.float64]:
+def announced_carriers(microscope: Bench, size_px: int) -> npt.NDArray[np.float64]:
     """(angles, orders, 2) carriers that a burst should show, cycles over a field of ``size_px`` camera pixels.
 
     Raises:
@@ -62,7 +65,7 @@ def announced_carriers(microscope: MicroscopeConfig, size_px: int) -> npt.NDArra
     return np.asarray(carriers * size_px * pixel_nm / 1e3)
 
 
-def configured(microscope: MicroscopeConfig) -> StructuredIlluminationConfig:
+def configured(microscope: Bench) -> StructuredIlluminationConfig:
     """The structured illumination of a microscope that has some.
 
     Raises:
@@ -75,7 +78,7 @@ def configured(microscope: MicroscopeConfig) -> StructuredIlluminationConfig:
     return config
 
 
-def _slm_steps(microscope: MicroscopeConfig, config: StructuredIlluminationConfig) -> list[dict[str, object]]:
+def _slm_steps(microscope: Bench, config: StructuredIlluminationConfig) -> list[dict[str, object]]:
     assert config.slm is not None
     wavelength_nm = fringe_light(config, microscope.lights).wavelength_nm
     images = gratings(microscope.optics, wavelength_nm, microscope.camera.pixel_size_nm).images

@@ -44,6 +44,8 @@ class Instrument:
     optics: OpticsConfig
     stage_affine: tuple[tuple[float, float], tuple[float, float]] | None = None
     """As in ``Capabilities``."""
+    lights: tuple[LightConfig, ...] = ()
+    """Names, colours and how much of each arrives in the sample."""
 
 
 @dataclass(frozen=True, slots=True)

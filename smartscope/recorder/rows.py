@@ -25,7 +25,7 @@ from smartscope.decision import Decision
 from smartscope.errors import InputError
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Delay, DoseState
-from smartscope.result import Detections, Result, StageTiming, Tracks
+from smartscope.result import Detections, Result, StageTiming, SuperResolved, Tracks
 
 Row = dict[str, Any]
 Columns = TypeVar("Columns", Detections, Tracks)
@@ -36,11 +36,46 @@ _COMMANDS: dict[str, type[Any]] = {
 _NUMBERS = ("exposure_ms", "power_mw", "x_um", "y_um", "z_um")
 _INTEGER_COLUMNS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
 _NO_PIXELS = np.empty((0, 0), np.uint16)
+_NO_IMAGE = np.empty((0, 0), np.float32)
 
 
 def without_pixels(frame: Frame) -> Frame:
     """The same frame holding no image memory; what ``frame_from_row`` gives back."""
     return replace(frame, pixels=_NO_PIXELS)
+
+
+def without_image(fine: SuperResolved) -> SuperResolved:
+    """The same verdict holding no image memory; what ``super_resolved_from_row`` gives back."""
+    return replace(fine, image=_NO_IMAGE, error_map=None)
+
+
+def super_resolved_to_row(fine: SuperResolved) -> Row:
+    """The verdict on a super-resolved image, and its error map to two digits where there is one."""
+    return {
+        "scale": fine.scale,
+        "verdict": fine.verdict,
+        "why": list(fine.why),
+        "resolution_nm": fine.resolution_nm,
+        "raw_frames": list(fine.raw_frames),
+        "preview": fine.preview,
+        "settings": None if fine.settings is None else settings_to_row(fine.settings),
+        "error_map": None if fine.error_map is None else fine.error_map.astype(float).round(2).tolist(),
+    }
+
+
+def super_resolved_from_row(row: Mapping[str, Any]) -> SuperResolved:
+    """The verdict, without image and error map."""
+    first, last = row["raw_frames"]
+    return SuperResolved(
+        image=_NO_IMAGE,
+        scale=int(row["scale"]),
+        verdict=row["verdict"],
+        why=tuple(row["why"]),
+        resolution_nm=float(row["resolution_nm"]),
+        raw_frames=(int(first), int(last)),
+        preview=bool(row["preview"]),
+        settings=None if row["settings"] is None else settings_from_row(row["settings"]),
+    )
 
 
 def roi_to_row(roi: Roi) -> list[int]:
@@ -220,6 +255,8 @@ def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) 
         "detections": None if result.detections is None else columns_to_row(result.detections),
         "tracks": None if result.tracks is None else columns_to_row(result.tracks),
     }
+    if (fine := result.super_resolved) is not None:
+        row["super_resolved"] = super_resolved_to_row(without_image(fine))
     if context_row is not None:
         row["context"] = dict(context_row)
     return row
@@ -238,6 +275,7 @@ def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
         why_trust=row["why_trust"],
         timings=tuple(StageTiming(*timing) for timing in row["timings"]),
         ready_ns=row["ready_ns"],
+        super_resolved=super_resolved_from_row(row["super_resolved"]) if "super_resolved" in row else None,
     )
 
 
