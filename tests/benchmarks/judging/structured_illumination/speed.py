@@ -102,10 +102,13 @@ def _peers(bench: Bench, electrons: Singles, lens: dict[str, Any]) -> dict[str, 
     peer.calibrate(electrons)
     peer.reconstruct_rfftw(electrons)
     frame = electrons[4]
+    thorough = bench.peer.processor(lens, electrons.shape[-1])
+    thorough.usePhases = True  # otherwise it takes the phases to be stepped evenly, which ours never does
     return {
         NUMPY + "full": lambda: peer.reconstruct_rfftw(electrons),
         NUMPY + "rolling": lambda: peer.reconstructframe_rfftw(frame, 4),
         NUMPY + "estimate and filters": lambda: peer.calibrate(electrons),
+        NUMPY + "estimate and filters, phases": lambda: thorough.calibrate(electrons),
         OPENCV + "full": lambda: peer.reconstruct_ocv(electrons),
         OPENCV + "rolling": lambda: peer.reconstructframe_ocv(frame, 4),
     }
@@ -127,6 +130,7 @@ def ratios(rows: list[Row], size: int) -> Row:
         "rolling_over_full": over(OUR + "rolling", OUR + "full"),
         "estimate_cpu_ms": cost[OUR + "estimate"],
         "calibrate_numpy_over_ours": over(NUMPY + "estimate and filters", OUR + "estimate and filters"),
+        "calibrate_phases_over_ours": over(NUMPY + "estimate and filters, phases", OUR + "estimate and filters"),
     }
 
 

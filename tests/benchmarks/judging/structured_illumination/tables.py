@@ -51,6 +51,7 @@ def _asked(ratios: Row) -> dict[str, tuple[str, str]]:
         "rolling: the peer's NumPy path over ours": (shown("rolling_numpy_over_ours", lambda v: True), ""),
         "rolling: its OpenCV path over ours": (shown("rolling_opencv_over_ours", lambda v: True), ""),
         "estimate and filters: the peer over ours": (shown("calibrate_numpy_over_ours", lambda v: True), ""),
+        "the same, its phases measured as ours are": (shown("calibrate_phases_over_ours", lambda v: True), ""),
     }
 
 
@@ -109,8 +110,13 @@ def _ends(row: Row) -> str:
 
 def _controls(section: Section) -> str:
     keys = ("control", "figure", "asked", "as_it_is", "spoilt", "caught")
-    head = ("control", "figure", "asked", "ours as it is", "spoilt", "caught")
-    return table(head, [[row[key] for key in keys] for row in section["rows"]])
+    head = ("control", "figure", "asked", "ours as it is", "spoilt", "caught", "also caught by")
+    rows = [[*(row[key] for key in keys), _others(row)] for row in section["rows"]]
+    return table(head, rows)
+
+
+def _others(row: Row) -> str:
+    return ", ".join(figure for figure in row["caught_by"] if figure != row["figure"])
 
 
 def _verdicts(section: Section) -> str:
