@@ -145,8 +145,16 @@ def test_verdicts_are_counted() -> None:
         {"verdict": "fail", "verdict_fits": True, "gain": 1.0, "correlation": 0.7, "widefield_correlation": 0.5},
         {"verdict": "fail", "verdict_fits": True, "gain": 1.0, "correlation": 0.6, "widefield_correlation": 0.5},
     ]
+    others = [(None, None), (None, None), (1.0, 1.3), (1.1, 1.1)]
+    rows = [
+        {**row, "gain_of_reference": reference, "gain_of_oracle": oracle}
+        for row, (reference, oracle) in zip(rows, others, strict=True)
+    ]
     found = told(rows)
+    assert found["given_up_though_gained"] == {"reference": 0, "oracle": 1}
     assert found["fits"] == 0.75
+    low, high = found["fits_interval_95"]
+    assert 1 - (1 - low) ** 4 - 4 * low**3 * (1 - low) < 0.9 < high < 1
     assert [(line["worth_it"], line["not_worth_it"]) for line in found["confusion"]] == [(1, 0), (1, 0), (0, 2)]
     assert found["correlation_minus_widefields_at_fail"]["mean"] == pytest.approx(0.15)
     assert told(rows[:2])["correlation_minus_widefields_at_fail"] is None

@@ -130,7 +130,9 @@ def _verdicts(section: Section) -> str:
     after = (
         "never failed" if failed is None else f"{failed['mean']:+.4f} (least {failed['least']:+.4f}) of {failed['n']}"
     )
-    return f"{share}\n\n{confusion}\n\nCorrelation at `fail` minus the widefield's: {after}"
+    lost = ", ".join(f"{label} {count}" for label, count in section["given_up_though_gained"].items())
+    missed = f"`fail` where another gains 1.2 or more on the same stack: {lost}"
+    return f"{share}\n\n{confusion}\n\n{missed}\n\nCorrelation at `fail` minus the widefield's: {after}"
 
 
 TABLES: dict[str, Callable[[Section], str]] = {

@@ -1,4 +1,8 @@
-"""Is the verdict right? Many stacks from almost no light to plenty: what was said beside what was gained."""
+"""Is the verdict right? Many stacks from almost no light to plenty: what was said beside what was gained.
+
+After ``fail`` widefield is shown, whose gain is 1, so that giving up too early would always seem right. What the plain
+method and the oracle gain on the same stack tells.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from judging.bench import say
-from judging.figures import Row, interval, spread
+from judging.figures import Row, spread
 
 from .bench import Bench
-from .candidates import Ours
-from .stacks import Scene, made_folder, simulated
+from .candidates import ORACLE, REFERENCE, Ours, Reference
+from .stacks import Scene, Stack, made_folder, simulated
 
 DIMMEST_E, BRIGHTEST_E = 5.0, 2000.0
 OWN_SEEDS = 10_000
@@ -21,6 +26,7 @@ OWN_SEEDS = 10_000
 WORTH = 1.2
 """Gain from which the evaluator expects ``ok``."""
 STATES = ("ok", "weak", "fail")
+OTHERS = {label: f"gain_of_{label}" for label in (REFERENCE, ORACLE)}
 
 
 def verdicts(bench: Bench) -> dict[str, Any]:
@@ -38,13 +44,23 @@ def _judged(bench: Bench, scene: Scene) -> Row:
         Ours().reconstruct(stack, out)
         found = stack.score(out)
         why = json.loads((out / "report.json").read_text())["why"]
+        others = _others(bench, stack) if found["verdict"] == "fail" else dict.fromkeys(OTHERS)
     kept = ("verdict", "verdict_fits", "gain", "correlation", "widefield_correlation")
-    return {**scene.row(), **{figure: found[figure] for figure in kept}, "why": why}
+    return {**scene.row(), **{figure: found[figure] for figure in kept}, **others, "why": why}
+
+
+def _others(bench: Bench, stack: Stack) -> Row:
+    """Their gain."""
+    gains = {}
+    for label, figure in OTHERS.items():
+        with made_folder() as out:
+            Reference(bench.evaluator, label).reconstruct(stack, out)
+            gains[figure] = stack.score(out)["gain"]
+    return gains
 
 
 def told(rows: Sequence[Row]) -> Row:
     """Share of verdicts that fit, the table behind it, and what is shown after ``fail``."""
-    fits = [float(row["verdict_fits"]) for row in rows]
     confusion = [
         {
             "verdict": state,
@@ -53,11 +69,17 @@ def told(rows: Sequence[Row]) -> Row:
         }
         for state in STATES
     ]
-    failed = [row["correlation"] - row["widefield_correlation"] for row in rows if row["verdict"] == "fail"]
+    fitting = sum(row["verdict_fits"] for row in rows)
+    exact = binomtest(fitting, len(rows)).proportion_ci()  # Clopper and Pearson: resampling sees no doubt in 60 of 60
+    failed = [row for row in rows if row["verdict"] == "fail"]
+    better = [row["correlation"] - row["widefield_correlation"] for row in failed]
     return {
         "stacks": len(rows),
-        "fits": sum(fits) / len(fits),
-        "fits_interval_95": interval(fits),
+        "fits": fitting / len(rows),
+        "fits_interval_95": [float(exact.low), float(exact.high)],
         "confusion": confusion,
-        "correlation_minus_widefields_at_fail": spread(failed) if failed else None,
+        "correlation_minus_widefields_at_fail": spread(better) if better else None,
+        "given_up_though_gained": {
+            label: sum(row[figure] >= WORTH for row in failed) for label, figure in OTHERS.items()
+        },
     }
