@@ -44,7 +44,7 @@ def _judged(bench: Bench, scene: Scene) -> Row:
         Ours().reconstruct(stack, out)
         found = stack.score(out)
         why = json.loads((out / "report.json").read_text())["why"]
-        others = _others(bench, stack) if found["verdict"] == "fail" else dict.fromkeys(OTHERS)
+        others = _others(bench, stack) if found["verdict"] == "fail" else dict.fromkeys(OTHERS.values())
     kept = ("verdict", "verdict_fits", "gain", "correlation", "widefield_correlation")
     return {**scene.row(), **{figure: found[figure] for figure in kept}, **others, "why": why}
 
