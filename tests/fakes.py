@@ -127,11 +127,13 @@ class FakeMicroscope:
 
     def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         self.calls.append("plan")
+        before, self.now = self.now, replace(self.now, lights_mw={**self.now.lights_mw, **lights_mw})
         for number, event in enumerate(events):
             self.clock.sleep((event.exposure or 1.0) / 1e3)
             now_ns = self.clock.now_ns()
             yield replace(a_frame(-1, number, self._epoch + 1, now_ns), settings=self.now, t_received_ns=now_ns)
         self._epoch += 1
+        self.now = before
 
     def dark(self, since_ns: int = 0) -> None:
         self.darkened += 1

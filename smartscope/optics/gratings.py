@@ -100,7 +100,7 @@ def check_fringes(
                 f"fringes of {1e3 / finest:.0f} nm, finer than {who}",
                 where=f"{WHERE}.pupil_fraction",
                 allowed=f"above {1e3 / limit:.0f} nm",
-                remedy=f"a pupil_fraction below {config.pupil_fraction * limit / finest:.3f}",
+                remedy=f"a pupil_fraction of {_floor(config.pupil_fraction * limit / finest)}",
             )
 
 
@@ -113,8 +113,13 @@ def _check_pixels(wanted: Doubles, config: StructuredIlluminationConfig, slm: Sl
             f"gratings with a period of {period_px:.2f} pixels of the SLM",
             where=f"{WHERE}.slm.pixel_size_nm",
             allowed=f"{FINEST_PX:g} pixels or more",
-            remedy=f"demagnify the SLM more, or a pupil_fraction below {share:.3f}",
+            remedy=f"demagnify the SLM more, or a pupil_fraction of {_floor(share)}",
         )
+
+
+def _floor(share: float) -> str:
+    """Three digits, never more than the value."""
+    return f"{math.floor(share * 1e3 - 1e-6) / 1e3:.3f}"
 
 
 def _whole(layout: Layout, slm: SlmConfig, mask: OrderMask, wanted: Doubles) -> Whole:
@@ -182,10 +187,12 @@ def _middle_of_hexagon() -> float:
 
 
 def _stray(mask: OrderMask, image: Image, beams: Whole) -> float:
-    """Share of the light behind the mask that is in none of ``beams``."""
+    """Share of the light behind the mask that is in none of ``beams``; 1 if one of them is missing."""
     orders = mask.passed(image)
-    wanted = {(int(x), int(y)) for x, y in beams}
-    power = np.abs(orders.amplitudes) ** 2 + np.finfo(float).tiny
+    wanted, found = ({(int(x), int(y)) for x, y in cycles} for cycles in (beams, orders.cycles))
+    if not wanted <= found:
+        return 1.0
+    power = np.abs(orders.amplitudes) ** 2
     stray = [(int(x), int(y)) not in wanted for x, y in orders.cycles]
     return float(power[stray].sum() / power.sum())
 

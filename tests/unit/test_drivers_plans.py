@@ -117,7 +117,9 @@ def test_everything_of_an_event_is_set(simulated: SimulatedMicroscope) -> None:
     assert now.lights_mw == {"laser": 3.0}
     assert not frame.mixed
     assert frame.t_start_ns >= 500_000_000
-    assert not simulated.world.pattern.at(simulated._clock.now_ns()).any()  # type: ignore[union-attr]
+    shown = [simulated.world.pattern.at(t_ns) for t_ns in (frame.t_mid_ns, simulated._clock.now_ns())]
+    assert [set(np.unique(pattern)) for pattern in shown] == [{0.0}, {1.0}]  # type: ignore[arg-type]
+    assert str(simulated._core.getProperty("FilterWheel", "State")) == "0"
     assert simulated.settings().roi == Roi(0, 0, 48, 32)
     assert simulated._core.getCurrentConfig("Filter") == "Emission"
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from smartscope.config import MicroscopeConfig, StructuredIlluminationConfig
 from smartscope.errors import ConfigurationError, InputError, Problem
 from smartscope.frame import Roi
-from smartscope.optics.fringes import Doubles, Fringes, beam_phases, fringe_light, wanted_beams
+from smartscope.optics.fringes import Fringes, beam_phases, fringe_light, wanted_beams
 from smartscope.optics.orders import OrderMask
 from smartscope.optics.pattern_layout import Layout
 from smartscope.specimens.protocol import Light, Points, View
@@ -151,8 +151,8 @@ class Illumination:
         """Of each pixel, and of the haze behind it; None where it is full everywhere."""
         roi, (height, width) = view.roi, view.sensor_shape
         rows, columns = roi.y + np.arange(roi.height), roi.x + np.arange(roi.width)
-        down: Doubles = rows - (height - 1) / 2
-        along: Doubles = columns - (width - 1) / 2
+        down = (rows - (height - 1) / 2).astype(np.float64)
+        along = (columns - (width - 1) / 2).astype(np.float64)
         disc = (down[:, None] ** 2 + along**2 < (view.lit_radius_um / view.pixel_um) ** 2).astype(np.float32)
         if pattern is None:
             return (None, None) if disc.all() else (disc, disc)

@@ -22,6 +22,7 @@ from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import ConfigurationError
 from smartscope.frame import Pixels, Roi
 from smartscope.optics.camera_noise import CameraNoise
+from smartscope.optics.fringes import Fringes
 from smartscope.optics.illumination import collected_fraction, dose_j_per_cm2
 from smartscope.optics.psf import depth_um, sigma_um
 from smartscope.plugins import problems_of
@@ -117,6 +118,7 @@ class World:
         life.specimen.advance(STEP_S)
         life.specimen.render(expected, self.view(self.t0_ns, roi), {488.0: 1.0})
         self._noise.expose(expected, out, roi, 0)
+        Fringes.of_beams(np.eye(2), np.ones(2, complex)).at(np.zeros(1), np.zeros(1))
 
     def close(self) -> None:
         """End blocked calls and let go of the light bench; the lights of a token given to us stay as they are."""
