@@ -100,7 +100,7 @@ class StructuredIlluminationPolicy:
         if state.waiting and since_s < PATIENCE * lasts_s + 5.0:
             return Choice(state=state)
         wait_s = max(self.every_s, lasts_s, self._rest_s(context, lasts_s, power_mw))
-        if since_s < wait_s or power_mw <= 0:
+        if since_s < wait_s or math.isinf(wait_s) or power_mw <= 0:
             return Choice(state=state)
         events = burst(context.instrument, exposure_ms, self.stacks)
         why = f"{state.said}: {exposure_ms:.3g} ms at {power_mw:.3g} mW"
