@@ -81,9 +81,9 @@ def configured(microscope: Bench) -> StructuredIlluminationConfig:
 def _slm_steps(microscope: Bench, config: StructuredIlluminationConfig) -> list[dict[str, object]]:
     assert config.slm is not None
     wavelength_nm = fringe_light(config, microscope.lights).wavelength_nm
-    images = gratings(microscope.optics, wavelength_nm, microscope.camera.pixel_size_nm).images
+    stack = gratings(microscope.optics, wavelength_nm, microscope.camera.pixel_size_nm)
     device = config.slm.device or None
-    return [{"slm_image": useq.SLMImage(data=image, device=device)} for image in images]
+    return [{"slm_image": useq.SLMImage(data=image, device=device)} for image in stack.images]
 
 
 def _grating_steps(grating: GratingConfig | None) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from smartscope.bursts import announced_carriers
 from smartscope.config import ExperimentConfig, Range
 from smartscope.errors import ConfigurationError, InputError, PluginError, Problem
 from smartscope.loading import load_tree, validate
+from smartscope.optics.gratings import WHERE
 
 ROUNDS = 5
 """Mended so often, a configuration is looked at again; what is still hidden then shows at the next check."""
@@ -79,6 +80,7 @@ def problems(config: ExperimentConfig) -> list[Problem]:
         *_lights(config),
         *_fringes(config),
         *_start(config),
+        *_fringes(config),
         *_modes(config),
         *_files(config),
     ]
@@ -178,6 +180,18 @@ def _start(config: ExperimentConfig) -> Iterator[Problem]:
             yield Problem(
                 "start.roi", shown, "outside the sensor", f"within {width} x {height} pixels", "shrink or move it"
             )
+
+
+def _fringes(config: ExperimentConfig) -> Iterator[Problem]:
+    """Fringes that cannot be made by the SLM or grating, or not be seen."""
+    fringes = config.microscope.optics.structured_illumination
+    if fringes is None or (fringes.slm is None and fringes.grating is None):
+        return
+    try:
+        announced_carriers(config.microscope, min(config.microscope.sensor))
+    except InputError as error:
+        key = error.where if error.where.startswith(WHERE) else WHERE
+        yield Problem(key, "", error.what, error.allowed, error.remedy)
 
 
 def _modes(config: ExperimentConfig) -> Iterator[Problem]:

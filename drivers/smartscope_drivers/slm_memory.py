@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from pymmcore_plus import CMMCorePlus
 from pymmcore_plus.experimental.unicore import UniMMCore
 
+from smartscope.image_names import image_name
 from smartscope_drivers.core_tools import device_errors
 
 
@@ -18,7 +18,7 @@ class SlmMemory:
 
     def __init__(self, core: CMMCorePlus) -> None:
         self._core = core
-        self._loaded: dict[str, bytes] = {}
+        self._loaded: dict[str, tuple[str, ...]] = {}
 
     def load(self, label: str, images: Sequence[npt.NDArray[np.uint8]]) -> None:
         """Send images (H, W), unless these very images are there already.
@@ -26,11 +26,8 @@ class SlmMemory:
         Raises:
             DeviceError: the SLM does not take them; what it holds is unknown then.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        for image in images:
-            digest.update(repr(image.shape).encode())
-            digest.update(image.tobytes())
-        if self._loaded.get(label) == digest.digest():
+        names = tuple(image_name(image) for image in images)
+        if self._loaded.get(label) == names:
             return
         self._loaded.pop(label, None)
         with device_errors("loading a sequence of images", label):
@@ -38,7 +35,7 @@ class SlmMemory:
                 self._core.loadSLMSequence(label, list(images))
             else:  # a C++ device takes bytes, and believes that they have its own size
                 self._core.loadSLMSequence(label, [image.tobytes() for image in images])
-        self._loaded[label] = digest.digest()
+        self._loaded[label] = names
 
     def forget(self) -> None:
         """Something went wrong: send again."""

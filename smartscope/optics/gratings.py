@@ -40,8 +40,8 @@ and 0.85 of the coarse and the fine fringes, and no third harmonic."""
 class Gratings:
     """A stack's gratings, and what they do."""
 
-    images: npt.NDArray[np.uint8]
-    """(frames, H, W), 0 or ``on_value``; read-only."""
+    images: tuple[Image, ...]
+    """One (H, W) for each frame, 0 or ``on_value``; read-only, and always the same objects."""
     beams: Whole
     """(angles, beams, 2) orders that make the fringes, whole cycles over the SLM, x and y."""
     carriers_per_um: Doubles
@@ -76,10 +76,11 @@ def gratings(optics: OpticsConfig, wavelength_nm: float, camera_pixel_nm: float)
     for angle in range(layout.angles):
         beams.append(_whole(layout, slm, mask, wanted[angle]))
         images += [_drawn(layout, slm, beams[-1], shift) for shift in phases[angle]]
-    shown, cycles = np.stack(images), np.stack(beams)
-    shown.setflags(write=False)
+    for image in images:
+        image.setflags(write=False)
+    cycles = np.stack(beams)
     made = carriers_of(layout, cycles / mask.slm_um)
-    return Gratings(shown, cycles, made, *_rounding(carriers_of(layout, wanted), made))
+    return Gratings(tuple(images), cycles, made, *_rounding(carriers_of(layout, wanted), made))
 
 
 def check_fringes(

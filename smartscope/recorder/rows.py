@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from smartscope.command import (
 from smartscope.decision import Decision
 from smartscope.errors import InputError
 from smartscope.frame import Certainty, Frame, Roi, Settings
+from smartscope.image_names import image_name
 from smartscope.ports import Delay, DoseState
 from smartscope.result import Detections, Result, StageTiming, SuperResolved, Tracks
 
@@ -164,12 +164,9 @@ def event_to_row(event: useq.MDAEvent) -> Row:
 
 
 def image_reference(data: object) -> object:
-    """``HEIGHTxWIDTH dtype blake2b`` of an image; a single value, or what is a reference already, as it is."""
+    """The name of an image; a single value, or what is a reference already, as it is."""
     image = np.asarray(data)
-    if image.ndim == 0:
-        return image.item()
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
-    return f"{'x'.join(map(str, image.shape))} {image.dtype} {digest}"
+    return image.item() if image.ndim == 0 else image_name(image)
 
 
 def as_recorded(command: Command) -> Command:
