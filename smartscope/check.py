@@ -80,7 +80,6 @@ def problems(config: ExperimentConfig) -> list[Problem]:
         *_lights(config),
         *_fringes(config),
         *_start(config),
-        *_fringes(config),
         *_modes(config),
         *_files(config),
     ]
@@ -137,18 +136,19 @@ def _lights(config: ExperimentConfig) -> Iterator[Problem]:
 
 def _fringes(config: ExperimentConfig) -> Iterator[Problem]:
     """Structured illumination: whoever needs it has it, and its fringes can be made and seen."""
-    fringes, key = config.microscope.optics.structured_illumination, "microscope.optics.structured_illumination"
+    fringes = config.microscope.optics.structured_illumination
     wanting = [f"pipeline.{i}" for i, stage in enumerate(config.pipeline) if stage.model == STRUCTURED]
     asking = [f"policies.{i}" for i, policy in enumerate(config.policies) if policy.policy == STRUCTURED]
     if fringes is None:
         for who in (*wanting, *asking):
-            yield Problem(who, STRUCTURED, "nothing is known of the fringes", "", f"describe them in {key}")
+            yield Problem(who, STRUCTURED, "nothing is known of the fringes", "", f"describe them in {WHERE}")
         return
-    if asking or fringes.slm is not None:
+    if asking or fringes.slm is not None or fringes.grating is not None:
         try:
             announced_carriers(config.microscope, min(config.microscope.sensor))
         except InputError as error:
-            yield Problem(error.where or key, "", error.what, error.allowed, error.remedy)
+            key = error.where if error.where.startswith(WHERE) else WHERE
+            yield Problem(key, "", error.what, error.allowed, error.remedy)
     roi = config.start.roi
     height, width = config.microscope.sensor if roi is None else (roi.height, roi.width)
     if wanting and height != width:
@@ -180,18 +180,6 @@ def _start(config: ExperimentConfig) -> Iterator[Problem]:
             yield Problem(
                 "start.roi", shown, "outside the sensor", f"within {width} x {height} pixels", "shrink or move it"
             )
-
-
-def _fringes(config: ExperimentConfig) -> Iterator[Problem]:
-    """Fringes that cannot be made by the SLM or grating, or not be seen."""
-    fringes = config.microscope.optics.structured_illumination
-    if fringes is None or (fringes.slm is None and fringes.grating is None):
-        return
-    try:
-        announced_carriers(config.microscope, min(config.microscope.sensor))
-    except InputError as error:
-        key = error.where if error.where.startswith(WHERE) else WHERE
-        yield Problem(key, "", error.what, error.allowed, error.remedy)
 
 
 def _modes(config: ExperimentConfig) -> Iterator[Problem]:
