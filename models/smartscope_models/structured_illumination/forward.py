@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from smartscope_models.structured_illumination.padding import Padding
-from smartscope_models.structured_illumination.transfer import frequencies, transfer
-from smartscope_models.structured_illumination.weights import Band, Weights, at_destination
+from smartscope_models.structured_illumination.transfer import frequencies
+from smartscope_models.structured_illumination.weights import Band, Weights, at_destination, seen_through
 
 LEAST_SHOWN = 0.02
 """Share of the pleasant filter, at its height 4, below which the image says nothing of a frequency."""
@@ -22,9 +22,7 @@ class Forward:
         back = torch.where(weights.shown.abs() > 4 * LEAST_SHOWN, 1 / weights.shown, 0)
         own = frequencies(whole)
         self.passed = [
-            transfer((own - band.rest[0]) * per_field, (own - band.rest[1]) * per_field, cutoff, padding.size).to(
-                torch.float32
-            )
+            seen_through((own - band.rest[0]) * per_field, (own - band.rest[1]) * per_field, cutoff, padding.size)
             for band in bands
         ]
         """(P, P) each: transfer function of a band, moved by the rest of its way."""
@@ -34,7 +32,7 @@ class Forward:
         ]
         self._rows = own.to(torch.int64) % (2 * whole)
         coarse = frequencies(whole, per_field)
-        through = transfer(coarse[: whole // 2 + 1].abs(), coarse, cutoff, padding.size).to(torch.float32)
+        through = seen_through(coarse[: whole // 2 + 1].abs(), coarse, cutoff, padding.size)
         self._multiply_zero = through * back[self._rows, : whole // 2 + 1]
 
     def zero(self, image: Tensor) -> Tensor:

@@ -99,34 +99,42 @@ def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, va
     size, whole = padding.size, padding.whole
     per_field = size / whole
     fx, fy = frequencies(2 * whole, per_field)[: whole + 1].abs(), frequencies(2 * whole, per_field)
-    radius = torch.hypot(fx[None, :], fy[:, None])
+    radius = torch.hypot(fx.float()[None, :], fy.float()[:, None])
     noise_zero = variance_zero * power.noise
-    total = transfer(fx, fy, cutoff, size).square() / noise_zero
+    plain = seen_through(fx, fy, cutoff, size).square_()
+    total = plain / noise_zero
     for band in found:
         for way in (1, -1):
-            moved = transfer(fx - way * band.whole[0], fy - way * band.whole[1], cutoff, size)
-            total += (band.modulation * moved).square() / (band.variance * power.noise)
+            moved = seen_through(fx - way * band.whole[0], fy - way * band.whole[1], cutoff, size)
+            total.add_(moved.square_(), alpha=band.modulation**2 / (band.variance * power.noise))
     reach = cutoff + max(float(np.hypot(*band.whole)) for band in found)
     specimen = power.specimen(radius)
     doubt, pleasant = 1 / (total + 1 / specimen), lens(radius, reach)
     wiener = pleasant * doubt
-    quarter = torch.exp(-0.5j * torch.pi / whole * (fx[None, :] + fy[:, None]) / per_field)
-    after = (4 * wiener * quarter).to(torch.complex128)
+    quarter = 4 * _quarter(fy, per_field, whole)[:, None] * _quarter(fx, per_field, whole)[None, :]
+    after = wiener * quarter
     curve = _correlation(radius, (wiener * total).square() * specimen, wiener.square() * total)
-    plain = transfer(fx, fy, cutoff, size).square()
     of_zero = padding, cutoff, noise_zero
     return Weights(
         _zero(after, *of_zero),
         [_placed(after, band, padding, cutoff, power.noise) for band in found],
-        _zero(
-            (4 * quarter * lens(radius, cutoff) / (plain / noise_zero + 1 / specimen)).to(torch.complex128), *of_zero
-        ),
-        doubt.to(torch.float32),
-        (4 * pleasant * quarter).to(torch.complex64),
+        _zero(lens(radius, cutoff) / (plain / noise_zero + 1 / specimen) * quarter, *of_zero),
+        doubt,
+        pleasant * quarter,
         size / _falls_at(curve),
         size / _falls_at(_correlation(radius, plain * specimen, torch.full_like(plain, noise_zero))),
         float(curve[math.ceil(cutoff) : math.floor(reach)].mean()),
     )
+
+
+def seen_through(fx: Tensor, fy: Tensor, cutoff: float, size: int) -> Tensor:
+    """The transfer function as float32: a grid of it is worked out several times as quickly."""
+    return transfer(fx.float(), fy.float(), cutoff, size)
+
+
+def _quarter(f: Tensor, per_field: float, whole: int) -> Tensor:
+    """complex64 along one axis: fine pixels are half as large, so that their centres lie a quarter pixel off."""
+    return torch.exp(-0.5j * torch.pi / whole * f / per_field).to(torch.complex64)
 
 
 def _correlation(radius: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
@@ -146,10 +154,9 @@ def _zero(after: Tensor, padding: Padding, cutoff: float, noise: float) -> Tenso
     """Rows of the fine spectrum that the coarse one reaches."""
     whole, per_field = padding.whole, padding.size / padding.whole
     rows = frequencies(whole).to(torch.int64) % (2 * whole)
-    passed = transfer(
-        frequencies(whole, per_field)[: whole // 2 + 1].abs(), frequencies(whole, per_field), cutoff, padding.size
-    )
-    return (after[rows, : whole // 2 + 1] * passed / noise).to(torch.complex64)
+    coarse = frequencies(whole, per_field)
+    passed = seen_through(coarse[: whole // 2 + 1].abs(), coarse, cutoff, padding.size)
+    return after[rows, : whole // 2 + 1] * (passed / noise)
 
 
 def at_destination(half: Tensor, band: Band, whole: int) -> Tensor:
@@ -166,6 +173,5 @@ def _placed(after: Tensor, band: Band, padding: Padding, cutoff: float, noise: f
     """The post-filter at the band's destination times its own transfer function."""
     whole, per_field = padding.whole, padding.size / padding.whole
     own = frequencies(whole)
-    passed = transfer((own - band.rest[0]) * per_field, (own - band.rest[1]) * per_field, cutoff, padding.size)
-    there = at_destination(after, band, whole)
-    return (there * passed * band.modulation / (band.variance * noise)).to(torch.complex64)
+    passed = seen_through((own - band.rest[0]) * per_field, (own - band.rest[1]) * per_field, cutoff, padding.size)
+    return at_destination(after, band, whole) * (passed * (band.modulation / (band.variance * noise)))
