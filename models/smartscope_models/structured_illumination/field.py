@@ -8,11 +8,11 @@ from torch import Tensor
 from smartscope.optics.pattern_layout import Doubles
 from smartscope_models.structured_illumination.transfer import frequencies, transfer
 
-FADE_PX = 4
+FADE_PX = 2
 """At each edge, against the wrap-around of transforms."""
-LEFT_OUT_PX = 8
+LEFT_OUT_PX = 2
 """Beyond that: as far as a filter carries what the fading did."""
-SOFT_PX = 8
+SOFT_PX = 4
 
 
 class Field:
