@@ -119,7 +119,7 @@ def test_known_fringes_are_refined_and_need_no_search() -> None:
 def test_the_noise_takes_nothing_off_the_depth() -> None:
     depths = []
     for seed in (1, 2, 3, 4):
-        frames, known = drawn(TWO, 100.0, seed)
+        frames, known = drawn(TWO, 150.0, seed)
         depths.append(Estimator(TWO, SIZE, CUTOFF).run(frames, known).parameters.modulation)
     assert np.mean(depths) == pytest.approx(0.9, rel=0.06)
 

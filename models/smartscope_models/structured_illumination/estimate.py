@@ -32,6 +32,12 @@ STRAYED = 0.6
 """Frequency steps between the second order's own carrier and twice the first's from which the first alone counts."""
 
 
+FITTED = 3
+"""What was fitted to the same noise, and thereby made the depth larger: the carrier's two parts and the phase."""
+DEPTH_SPREAD = 0.03
+"""By what share the depths of an instrument's angles differ at least."""
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What was found, with what it rests on."""
@@ -56,12 +62,11 @@ class Estimator:
         spectra = Spectra(self.layout, self.field, frames)
         power = measure_power(self.field, spectra.mean, self.layout.frames)
         found = [self._angle(spectra, angle, power, known) for angle in range(self.layout.angles)]
-        carriers, phases, depths, gains, peaks, doubts = (np.array(part) for part in zip(*found, strict=True))
-        return Estimate(Parameters(carriers, phases, depths, gains), power, peaks, doubts)
+        carriers, phases, depths, unsure, gains, peaks, doubts = (np.array(part) for part in zip(*found, strict=True))
+        parameters = Parameters(carriers, phases, alike(depths, unsure), gains)
+        return Estimate(parameters, power, peaks, doubts)
 
-    def _angle(
-        self, spectra: Spectra, angle: int, power: Power, known: Parameters | None
-    ) -> tuple[Doubles, ...]:
+    def _angle(self, spectra: Spectra, angle: int, power: Power, known: Parameters | None) -> tuple[Doubles, ...]:
         layout = self.layout
         steps = layout.nominal_phases()[angle]
         gains = spectra.gains(angle, power)
@@ -86,14 +91,18 @@ class Estimator:
             for found, overlap in zip(amplitudes, overlaps, strict=True)
         ]
         phases, doubts = self._agreed(measured, by_plane, steps)
-        depths = np.array([row @ found for row, found in zip(_rows(phases, np.ones_like(gains)), amplitudes)])
-        return carriers, phases + np.angle(depths), np.abs(depths), gains, peaks, doubts
+        rows = _rows(phases, np.ones_like(gains))
+        depths = np.array([row @ found for row, found in zip(rows, amplitudes, strict=True)])
+        noises = [found.variance * float((np.abs(row) ** 2).sum()) for row, found in zip(rows, overlaps, strict=True)]
+        unsure = np.sqrt(np.array(noises) / 2)
+        sizes = np.sqrt(np.maximum(np.abs(depths) ** 2 - FITTED * unsure**2, 0.0))
+        return carriers, phases + np.angle(depths), sizes, unsure, gains, peaks, doubts
 
     def _overlap(
         self, spectra: Spectra, fringes: Tensor, carrier: Doubles, power: Power, row: npt.NDArray[np.complex128]
     ) -> Overlap:
         variances = 1 / self.layout.frames, float((np.abs(row) ** 2).sum())
-        return Overlap(self.field, spectra.mean, fringes, carrier, power, variances, self.field.inside)
+        return Overlap(self.field, spectra.mean, fringes, carrier, power, variances, spectra.grain)
 
     def _found(
         self, spectra: Spectra, angle: int, phases: Doubles, gains: Doubles, known: Parameters | None
@@ -110,9 +119,7 @@ class Estimator:
         found = [self._search.find(frames, row, NEAREST, FURTHEST) for row in rows]
         return np.array([carrier for carrier, _ in found]), np.array([peak for _, peak in found])
 
-    def _agreed(
-        self, measured: list[Measured], by_plane: Measured | None, steps: Doubles
-    ) -> tuple[Doubles, Doubles]:
+    def _agreed(self, measured: list[Measured], by_plane: Measured | None, steps: Doubles) -> tuple[Doubles, Doubles]:
         """(phases, orders) and their standard errors (orders,)."""
         if self.layout.beams == 3:
             return tied(measured, steps)
@@ -130,6 +137,20 @@ def _doubled(carriers: Doubles) -> Doubles:
     # what is found of the second order is twice as exact once it is halved, so that it weighs four times as much
     pattern = (first + 4 * half) / 5 if agree else first
     return np.stack([pattern, 2 * pattern])
+
+
+def alike(depths: Doubles, doubts: Doubles) -> Doubles:
+    """(angles, orders) depths, each between its own and the mean of its order as their standard errors say.
+
+    How much the angles truly differ is what their scatter shows beyond the errors, but no less than DEPTH_SPREAD
+    (DerSimonian and Laird, Control. Clin. Trials 7:177 (1986)).
+    """
+    if len(depths) < 2:
+        return depths
+    errors = (doubts**2).mean(0)
+    mean = depths.mean(0)
+    true = np.maximum(depths.var(0, ddof=1) - errors, (DEPTH_SPREAD * mean) ** 2)
+    return np.asarray(mean + (depths - mean) * true / (true + doubts**2))
 
 
 def _rows(phases: Doubles, gains: Doubles) -> npt.NDArray[np.complex128]:

@@ -21,8 +21,8 @@ from smartscope_models.structured_illumination.transfer import lens
 NEWTON_STEPS = 6
 LOWEST = 3.0
 """Frequencies below are left out: there the mean light, which the fading modulates, outshines the specimen."""
-LEAST_PASSED = 1e-3
-"""Product of the two transfer functions below which nothing is left to compare."""
+LEAST_PASSED = 0.06
+"""Of a transfer function below which a band is left out: what it passes there would drown in its noise."""
 
 
 class Overlap:
@@ -36,12 +36,12 @@ class Overlap:
         carrier: Doubles,
         power: Power,
         variances: tuple[float, float],
-        window: Tensor,
+        grain: Tensor,
     ) -> None:
         """mean (N, N/2+1) half-spectrum of band 0; fringes (phases, N, N/2+1) of frames without it.
 
         carrier (x, y): to about half a step. variances: noise of band 0 and of the side band, over a frame's.
-        window (N, N): how much each place counts.
+        grain (N/2, N/2): power of what is noise alone, in every other place.
         """
         self._field, self._power = field, power
         self._whole = np.rint(carrier).astype(int)
@@ -52,16 +52,19 @@ class Overlap:
         one_by, two_by = _filters(field, self._count, start, carrier, rest, power, (noise_mean, noise_band))
         one = torch.fft.ifft2(cut(mean, start, self._count) * one_by)
         two = torch.fft.ifft2(cut(fringes, start + self._whole, self._count) * two_by)
-        seen = window[::2, ::2]
+        seen = field.inside[::2, ::2]
         self._product = one.conj() * two * seen
-        energy = float((seen * one.abs().square()).sum())
+        light = seen * one.abs().square()
+        energy = float(light.sum())
         # noise of a picture from a crop of the spectrum: each of the N² modes holds density times N²
         scale = field.size**2 / self._count**4
         self._clean = energy - noise_mean * scale * float(one_by.square().sum()) * float(seen.sum())
         self._place = field.place[::2] - 0.5
-        spread = float((seen * one.abs()).square().sum()) / float(one.abs().square().sum())
+        # bright places are noisier, and there the light is
+        here = float((light * grain).sum() / energy / ((seen * grain).sum() / seen.sum()))
         modes = float((cut(mean, start, self._count).abs() * one_by * two_by).square().sum())
-        self.variance = power.noise * scale * spread * modes / max(self._clean, 1e-30) ** 2
+        noise = here * scale * power.noise * modes * float(seen.mean())
+        self.variance = noise / max(self._clean, 1e-30) ** 2
         """Of an amplitude, for frames of one raw frame's noise."""
 
     def refined(self, row: npt.NDArray[np.complex128]) -> Doubles:
@@ -83,7 +86,7 @@ class Overlap:
 
 
 def cut(half: Tensor, start: npt.NDArray[np.int_], count: int) -> Tensor:
-    """(..., count, count) of the whole spectrum from frequencies ``start`` (x, y) on, out of its half (..., N, N/2+1)."""
+    """(..., count, count) of a spectrum from frequencies ``start`` (x, y) on, out of its half (..., N, N / 2 + 1)."""
     size = half.shape[-2]
     rows, columns = (np.arange(first, first + count) for first in start[::-1])
     below = int(np.count_nonzero(columns < 0))
@@ -106,14 +109,14 @@ def _filters(
     power: Power,
     noises: tuple[float, float],
 ) -> tuple[Tensor, Tensor]:
-    """For band 0 and for the frames; (count, count) each. Where both are, a place in band 0 is ``rest`` off the other's."""
+    """(count, count) for band 0 and for the frames, whose places are ``rest`` off those in band 0."""
 
     def passed(x: Tensor, y: Tensor) -> Tensor:
         radius = torch.hypot(x[None, :], y[:, None])
         return lens(radius, field.cutoff) * torch.sinc(x / field.size)[None, :] * torch.sinc(y / field.size)[:, None]
 
     number = torch.arange(count, dtype=torch.float32, device=field.device)
-    answers = []
+    answers: list[Tensor] = []
     for moved in (np.zeros(2), rest):
         x, y = (number + float(first - by) for first, by in zip(start, moved, strict=True))
         here, there = passed(x, y), passed(x + float(carrier[0]), y + float(carrier[1]))
@@ -122,7 +125,7 @@ def _filters(
         specimen = power.specimen(radius)
         mean, band = noises
         weight = 1 / (mean * there**2 + band * here**2 + mean * band / specimen + 1e-30)
-        both = (radius > LOWEST) & (far > LOWEST) & (here * there > LEAST_PASSED)
+        both = (radius > LOWEST) & (far > LOWEST) & (here > LEAST_PASSED) & (there > LEAST_PASSED)
         root = torch.sqrt(torch.where(both, weight, 0.0))
         answers.append(root * (here if len(answers) else there))
     return answers[0], answers[1]

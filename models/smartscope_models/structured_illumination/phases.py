@@ -19,7 +19,7 @@ from smartscope_models.structured_illumination.power import Power
 
 STEP_SPREAD_RAD = float(np.radians(5.0))
 """How exactly pattern steps are believed to be what was asked for, one standard deviation."""
-PLANE_DOUBTS = 2.0
+PLANE_DOUBTS = 2.6
 """Measured error of the plane over what the noise of its covariance alone would give (50 to 2000 electrons)."""
 USUAL_ENERGY = 0.2
 """(depth / 2)² of fringes of usual depth, from which weights are worked out before it is known."""

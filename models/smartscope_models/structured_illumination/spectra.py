@@ -6,13 +6,15 @@ transformed once.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from smartscope.optics.pattern_layout import Doubles, Layout
 from smartscope_models.structured_illumination.field import Field
-from smartscope_models.structured_illumination.power import Power
+from smartscope_models.structured_illumination.power import BEYOND, Power
 
 COARSE = 0.4
 """Share of the cut-off below which frames differ in brightness alone."""
@@ -34,10 +36,19 @@ class Spectra:
         self.shared = 1 / (layout.phases * max(layout.angles - 1, 1))
         """Noise of the light of the other angles, over that of a frame."""
 
+    @cached_property
+    def grain(self) -> Tensor:
+        """(N / 2, N / 2) power of what lies beyond the lens: noise alone, in every other place of the field."""
+        size = self._field.size
+        beyond = self.mean * (self._field.half_radius > BEYOND * self._field.cutoff)
+        grain: Tensor = torch.fft.irfft2(beyond, s=(size, size))[::2, ::2].square()
+        return grain
+
     def others(self, angle: int) -> Tensor:
         """(N, N / 2 + 1) light of the other angles; of the own where there is no other."""
         count = self._layout.angles
-        return (count * self.mean - self.angles[angle]) / (count - 1) if count > 1 else self.mean
+        light: Tensor = (count * self.mean - self.angles[angle]) / (count - 1) if count > 1 else self.mean
+        return light
 
     def differences(self, angle: int, gains: Doubles) -> Tensor:
         """(phases, N, N / 2 + 1) frames minus that light: the fringes alone."""
