@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smartscope.errors import InputError
 from smartscope.optics.pattern_layout import Doubles, Layout
 from smartscope_models.structured_illumination.field import Field
 from smartscope_models.structured_illumination.power import BEYOND, Power
@@ -25,7 +26,12 @@ class Spectra:
 
     def __init__(self, layout: Layout, field: Field, frames: Tensor) -> None:
         self._layout, self._field = layout, field
-        pictures = (frames - frames.mean((1, 2), keepdim=True)).mul_(field.fade)
+        means = frames.mean((1, 2), keepdim=True)
+        if not bool(torch.isfinite(means).all()):
+            number = int(torch.nonzero(~torch.isfinite(means).flatten())[0])
+            where = f"frame {number} of the raw stack"
+            raise InputError("holds values that are no numbers", where=where, remedy="check the camera's calibration")
+        pictures = (frames - means).mul_(field.fade)
         self.pictures = pictures.reshape(layout.angles, layout.phases, field.size, field.size)
         self.halves = torch.fft.rfft2(self.pictures)
         """(angles, phases, N, N / 2 + 1)"""
