@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import structured_illumination_helpers as helpers
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
 from smartscope.errors import InputError  # noqa: E402
 from smartscope.optics.pattern_layout import Layout  # noqa: E402
 from smartscope.processing import process_file  # noqa: E402
-from smartscope_models.structured_illumination import placement  # noqa: E402
-from smartscope_models.structured_illumination.estimate import Estimator  # noqa: E402
+from smartscope_models.structured_illumination import carriers, placement  # noqa: E402
+from smartscope_models.structured_illumination.estimate import Estimator, alike  # noqa: E402
+from smartscope_models.structured_illumination.overlap import cut  # noqa: E402
 from smartscope_models.structured_illumination.padding import Padding  # noqa: E402
 from smartscope_models.structured_illumination.parameters import Parameters  # noqa: E402
 from smartscope_models.structured_illumination.power import Power  # noqa: E402
@@ -119,7 +122,7 @@ def test_known_fringes_are_refined_and_need_no_search() -> None:
 def test_the_noise_takes_nothing_off_the_depth() -> None:
     depths = []
     for seed in (1, 2, 3, 4):
-        frames, known = drawn(TWO, 100.0, seed)
+        frames, known = drawn(TWO, 150.0, seed)
         depths.append(Estimator(TWO, SIZE, CUTOFF).run(frames, known).parameters.modulation)
     assert np.mean(depths) == pytest.approx(0.9, rel=0.06)
 
@@ -186,13 +189,114 @@ def test_flat_fringes_are_no_fringes() -> None:
     assert verdict.state == "fail"
 
 
-def test_motion_between_directions_is_found() -> None:
+def moved(frames: torch.Tensor, shift: int) -> torch.Tensor:
+    return torch.cat([frames[:3], torch.roll(frames[3:], shift, -1)])
+
+
+def test_small_motion_between_directions_is_taken_back() -> None:
     frames, _ = drawn(TWO, 2000.0)
-    frames[3:] = torch.roll(frames[3:], 2, -1)
-    verdict = StackReconstructor(TWO, SIZE, helpers.OPTICS).run(frames).verdict
-    assert verdict.moved_px == pytest.approx(2.0, abs=0.4)
+    still = StackReconstructor(TWO, SIZE, helpers.OPTICS).run(frames)
+    made = StackReconstructor(TWO, SIZE, helpers.OPTICS).run(moved(frames, 1))
+    assert made.verdict.moved_px == pytest.approx(1.0, abs=0.2)
+    assert made.verdict.state == "ok"
+    inner = slice(24, -24)
+    image = np.roll(made.image, -1, 1)  # fine pixels: the mean of the directions lies 2/3 of a raw one to the right
+    assert np.corrcoef(image[inner, inner].ravel(), still.image[inner, inner].ravel())[0, 1] > 0.97
+
+
+def test_large_motion_between_directions_is_said() -> None:
+    frames, _ = drawn(TWO, 2000.0)
+    for shift, state in ((3, "weak"), (6, "fail")):
+        verdict = StackReconstructor(TWO, SIZE, helpers.OPTICS).run(moved(frames, shift)).verdict
+        assert verdict.moved_px == pytest.approx(shift, abs=0.4)
+        assert verdict.state == state
+        assert any("moved" in why for why in verdict.why)
+
+
+@pytest.mark.parametrize("peak_e", [400.0, 3000.0])
+def test_frames_in_another_order_are_refused_by_name(peak_e: float) -> None:
+    helped = helpers.illuminated(helpers.specimen(256, 1), TWO, helpers.fringes(TWO, 256, 1), peak_e, 1)
+    frames = torch.from_numpy(helped)
+    turned = frames.reshape(3, 3, 256, 256).transpose(0, 1).reshape(9, 256, 256)
+    with pytest.raises(InputError, match="angle inside phase"):
+        StackReconstructor(TWO, 256, helpers.OPTICS).run(turned)
+
+
+def test_what_cannot_be_estimated_in_either_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alike(_: Estimator, __: torch.Tensor) -> None:
+        raise InputError("the phases of an angle are alike")
+
+    frames, _ = drawn(TWO, 500.0)
+    reconstructor = StackReconstructor(TWO, SIZE, helpers.OPTICS)
+    monkeypatch.setattr(Estimator, "run", alike)
+    with pytest.raises(InputError, match="alike"):
+        reconstructor.run(frames)
+
+
+def test_a_standing_pattern_fails() -> None:
+    frames, _ = drawn(TWO, 2000.0)
+    verdict = StackReconstructor(TWO, SIZE, helpers.OPTICS).run(frames[[0, 0, 0, 3, 3, 3, 6, 6, 6]]).verdict
     assert verdict.state == "fail"
-    assert any("moved" in why for why in verdict.why)
+
+
+def test_values_that_are_no_numbers_are_refused() -> None:
+    frames, _ = drawn(TWO, 500.0)
+    frames[4, 5, 6] = torch.nan
+    with pytest.raises(InputError, match=r"frame 4 .* no numbers"):
+        StackReconstructor(TWO, SIZE, helpers.OPTICS).run(frames)
+    with pytest.raises(InputError, match=r"frame 4 .* no numbers"):
+        checked(frames.numpy(), TWO, 60_000)
+
+
+def test_in_a_large_field_the_middle_is_searched_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = helpers.fringes(TWO, 512, 1)
+    frames = torch.from_numpy(helpers.illuminated(helpers.specimen(512, 1), TWO, known, 1000.0, 1))
+    peaks = []
+    for sure in (carriers.SURE_PEAK, np.inf):
+        monkeypatch.setattr(carriers, "SURE_PEAK", sure)
+        found = Estimator(TWO, 512, helpers.OPTICS.cutoff_per_px * 512).run(frames)
+        assert np.hypot(*(found.parameters.carriers - known.carriers).reshape(-1, 2).T).max() < 0.03
+        peaks.append(found.peaks.min())
+    assert peaks[1] > 1.5 * peaks[0]
+
+
+def test_out_of_focus_light_is_taken_out() -> None:
+    known = helpers.fringes(TWO, SIZE, 1)
+    scene = helpers.specimen(SIZE, 1)
+    f = np.fft.fftfreq(len(scene))
+    haze = np.fft.ifft2(np.fft.fft2(scene) * np.exp(-((np.hypot(f, f[:, None]) / 0.01) ** 2))).real
+    frames = helpers.illuminated(scene, TWO, known, 3000.0, 1)
+    rim = helpers.MARGIN
+    blur = haze.reshape(len(scene) // 2, 2, -1, 2).mean((1, 3))[rim:-rim, rim:-rim]
+    hazy = torch.from_numpy((frames + 300 * blur).astype(np.float32))
+    clear = StackReconstructor(TWO, SIZE, helpers.OPTICS).run(torch.from_numpy(frames)).image
+    inner = slice(16, -16)
+    likeness = [
+        np.corrcoef(
+            StackReconstructor(TWO, SIZE, helpers.OPTICS, sectioning=share).run(hazy).image[inner, inner].ravel(),
+            clear[inner, inner].ravel(),
+        )[0, 1]
+        for share in (0.0, 0.9)
+    ]
+    assert likeness[1] > likeness[0] + 0.02
+    with pytest.raises(InputError, match="sectioning"):
+        StackReconstructor(TWO, SIZE, helpers.OPTICS, sectioning=2.0)
+
+
+def test_depths_share_what_they_know_where_they_are_unsure() -> None:
+    depths = np.array([[0.8], [0.9], [1.0]])
+    assert alike(depths, np.full((3, 1), 1e-4)) == pytest.approx(depths, rel=1e-3)
+    assert np.ptp(alike(depths, np.full((3, 1), 0.3))) < 0.02
+    assert alike(depths[:1], np.full((1, 1), 0.3)) == pytest.approx(depths[:1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(x=st.integers(-8, 8), y=st.integers(-12, 12))
+def test_a_part_of_a_spectrum_is_cut_from_its_half(x: int, y: int) -> None:
+    picture = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 32, 32)))
+    rows, columns = np.arange(y - 8, y + 8) % 32, np.arange(x - 8, x + 8) % 32
+    part = cut(torch.fft.rfft2(picture), np.array([x - 8, y - 8]), 16)
+    assert torch.allclose(part, torch.fft.fft2(picture)[:, rows][:, :, columns])
 
 
 def test_bleaching_is_found() -> None:

@@ -1,7 +1,7 @@
-"""Where the fringes' frequency lies, to a hundredth of a frequency step.
+"""Where the fringes' frequency lies, to a fraction of a frequency step, from nothing.
 
-Band 0 and a side band, each passed through the other's transfer function, are the same picture. Their product is then
-positive everywhere, so that any slope of its phase across the field is an error of the carrier and of nothing else.
+Band 0 and a side band, each passed through the lens once more, are alike but for the wave between them: the transform
+of their product has its peak at the carrier.
 """
 
 from __future__ import annotations
@@ -13,70 +13,61 @@ from torch import Tensor
 from smartscope.optics.pattern_layout import Doubles
 from smartscope_models.structured_illumination.field import Field
 
-NEWTON_STEPS = 6
-LOWEST = 3.0
-"""Frequencies below are left out: there the mean light, which the fading modulates, outshines the specimen."""
+MIDDLE_PX = 256
+"""Side of the middle of a larger field in which carriers are looked for first, or half the field where that is more."""
+SURE_PEAK = 13.0
+"""Height of a peak in the middle from which the whole field is not needed: twice what is taken for clear."""
 
 
 class CarrierSearch:
-    """From nothing to about half a step."""
+    """For pictures of one size."""
 
     def __init__(self, field: Field) -> None:
-        self._field = field
+        self.size, middle = field.size, max(field.size // 4 * 2, min(field.size, MIDDLE_PX))
+        self._whole = _Part(field)
+        cutoff = field.cutoff * middle / field.size
+        self._middle = _Part(Field(middle, cutoff, field.device)) if middle < field.size else self._whole
+
+    def find(self, frames: Tensor, row: Tensor, nearest: float, furthest: float) -> tuple[Doubles, float]:
+        """Carrier (x, y) and how far its peak stands out of the median of where it was looked for.
+
+        frames (phases + 1, N, N): those of one angle and the mean of all; row (2, phases): what the frames are
+        multiplied by to give the real and the imaginary part of the side band; nearest, furthest: shares of the
+        cut-off.
+        """
+        first = (self.size - self._middle.size) // 2
+        inner = slice(first, first + self._middle.size)
+        carrier, peak = self._middle.find(frames[:, inner, inner], row, nearest, furthest)
+        if self._middle is self._whole or peak > SURE_PEAK:
+            return carrier * self.size / self._middle.size, peak
+        return self._whole.find(frames, row, nearest, furthest)
+
+
+class _Part:
+    def __init__(self, field: Field) -> None:
+        self._field, self.size = field, field.size
         overlap = torch.fft.ifft2(torch.fft.fft2(field.passed.square()).abs().square()).real
         self._fair = torch.sqrt(torch.clamp(overlap, min=1e-3 * float(overlap.max())))
         """What two unlike pictures would correlate at every distance."""
 
-    def find(self, mean: Tensor, band: Tensor, nearest: float, furthest: float) -> tuple[Doubles, float]:
-        """Carrier (x, y) and how far its peak stands out of the median of where it was looked for.
-
-        mean (N, N) spectrum of band 0 without its mean, band (N, N) complex picture; nearest, furthest: radii.
-        """
+    def find(self, frames: Tensor, row: Tensor, nearest: float, furthest: float) -> tuple[Doubles, float]:
         field = self._field
-        one = torch.fft.ifft2(mean * field.passed)
+        faded = frames * field.fade
+        band = torch.complex(*(row @ faded[:-1].flatten(1)).reshape(2, self.size, self.size))
+        one = torch.fft.irfft2(torch.fft.rfft2(faded[-1]) * field.half_passed, s=faded.shape[1:])
         two = torch.fft.ifft2(torch.fft.fft2(band) * field.passed)
-        strength = torch.fft.fft2(one.conj() * two).abs() / self._fair
-        looked = (field.radius > nearest) & (field.radius < furthest)
-        heights = torch.where(looked, strength, torch.zeros_like(strength)).flatten()
+        strength = torch.fft.fft2(one * two).abs() / self._fair
+        looked = (field.radius > nearest * field.cutoff) & (field.radius < furthest * field.cutoff)
+        heights = torch.where(looked, strength, 0.0).flatten()
         at = int(torch.argmax(heights))
-        row, column = divmod(at, field.size)
-        return np.array([float(field.f[column]), float(field.f[row])]), float(heights[at] / strength[looked].median())
+        row_at, column = divmod(at, self.size)
+        near = [(row_at + d) % self.size for d in (-1, 0, 1)], [(column + d) % self.size for d in (-1, 0, 1)]
+        down, right = strength[near[0], column].tolist(), strength[row_at, near[1]].tolist()
+        place = np.array([float(field.f[column]) + vertex(right), float(field.f[row_at]) + vertex(down)])
+        return place, float(heights[at] / strength[looked].median())
 
 
-def refined(
-    field: Field,
-    mean: Tensor,
-    band: Tensor,
-    carrier: Doubles,
-    densities: tuple[Tensor, float, float],
-) -> Doubles:
-    """The carrier (x, y), by Newton's method on the log of the summed product; moves by a step at most.
-
-    mean (N, N) spectrum of band 0, band (N, N) picture; densities: the specimen's (N, N), the noise's in both bands.
-    """
-    specimen, noise_mean, noise_band = densities
-    there, here = field.transfer_at(carrier), field.passed
-    weight = 1 / (noise_mean * there**2 + noise_band * here**2 + noise_mean * noise_band / specimen + 1e-30)
-    both = (field.radius > LOWEST) & (field.distance(-carrier) > LOWEST) & (here * there > 1e-3)
-    root = torch.sqrt(torch.where(both, weight, torch.zeros_like(weight)))
-    one = torch.fft.ifft2(mean * there * root)
-    two = torch.fft.ifft2(torch.fft.fft2(field.demodulated(band, carrier)) * here * root)
-    product = one.conj() * two * field.inside
-    step = np.zeros(2)
-    for _ in range(NEWTON_STEPS):
-        step = step + _newton(product, field.place - 0.5, step)
-    return carrier + np.clip(step, -1.0, 1.0)
-
-
-def _newton(product: Tensor, place: Tensor, at: Doubles) -> Doubles:
-    """Step towards the frequency (x, y) at which |Σ product e^{-2πi f·r}| is largest; place (N,) in fields."""
-    powers = torch.stack([torch.ones_like(place), place, place**2])
-    x, y = ((powers * torch.exp(-2j * torch.pi * float(part) * place)).to(product.dtype) for part in at)
-    moments = (y @ product @ x.T).cpu().numpy().astype(np.complex128)
-    whole = moments[0, 0]
-    first = -2j * np.pi * np.array([moments[0, 1], moments[1, 0]]) / whole
-    second = (-2j * np.pi) ** 2 * np.array([[moments[0, 2], moments[1, 1]], [moments[1, 1], moments[2, 0]]]) / whole
-    gradient, curvature = first.real, (second - np.outer(first, first)).real
-    if np.linalg.eigvalsh(curvature).max() >= 0:  # not near a peak: uphill, a little
-        return np.asarray(0.1 * gradient / max(float(np.hypot(*gradient)), 1e-12))
-    return np.asarray(np.clip(-np.linalg.solve(curvature, gradient), -0.5, 0.5))
+def vertex(three: list[float]) -> float:
+    """Where between -1 and 1 a parabola through three neighbours is highest."""
+    bend = three[0] - 2 * three[1] + three[2]
+    return float(np.clip(0.5 * (three[0] - three[2]) / bend, -1, 1)) if bend < 0 else 0.0

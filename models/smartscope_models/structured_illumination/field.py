@@ -8,21 +8,27 @@ from torch import Tensor
 from smartscope.optics.pattern_layout import Doubles
 from smartscope_models.structured_illumination.transfer import frequencies, transfer
 
-FADE_PX = 4
+FADE_PX = 2
 """At each edge, against the wrap-around of transforms."""
-LEFT_OUT_PX = 8
+LEFT_OUT_PX = 2
 """Beyond that: as far as a filter carries what the fading did."""
-SOFT_PX = 8
+SOFT_PX = 4
 
 
 class Field:
     """(N, N) grids, float32; frequencies in cycles per field, places in fields from the outer corner."""
 
-    def __init__(self, size: int, cutoff: float, device: str = "cpu") -> None:
+    def __init__(self, size: int, cutoff: float, device: str | torch.device = "cpu") -> None:
         self.size, self.cutoff, self.device = size, cutoff, torch.device(device)
+        half = size // 2 + 1
         self.f = frequencies(size).to(self.device, torch.float32)
         self.radius = torch.hypot(self.f[None, :], self.f[:, None])
-        self.passed = self.transfer_at((0.0, 0.0))
+        self.passed = transfer(self.f, self.f, cutoff, size)
+        self.half_radius = self.radius[:, :half].contiguous()
+        self.half_passed = self.passed[:, :half].contiguous()
+        self.twice = torch.full((half,), 2.0, device=self.device)
+        """How often each column of a half-spectrum stands in the whole one."""
+        self.twice[0] = self.twice[-1] = 1.0
         place = (torch.arange(size, dtype=torch.float64) + 0.5) / size
         edge = torch.minimum(place, 1 - place) * size
         fade = torch.sin(torch.pi / 2 * torch.clamp(edge / FADE_PX, max=1.0)) ** 2
@@ -35,18 +41,9 @@ class Field:
         self.energy = float(self.fade.square().sum())
         """By which the power of a faded picture's spectrum is divided to be a density per pixel."""
 
-    def transfer_at(self, carrier: tuple[float, float] | Doubles) -> Tensor:
-        """Transfer function (N, N) of a side band once its carrier lies at 0."""
-        return transfer(self.f + float(carrier[0]), self.f + float(carrier[1]), self.cutoff, self.size)
-
-    def distance(self, carrier: tuple[float, float] | Doubles) -> Tensor:
-        """(N, N) of each frequency from ``carrier``."""
-        return torch.hypot(self.f[None, :] - float(carrier[0]), self.f[:, None] - float(carrier[1]))
-
-    def demodulated(self, picture: Tensor, carrier: tuple[float, float] | Doubles) -> Tensor:
-        """``picture`` (N, N) times e^{-2πi k·r}: what is at frequency k comes to lie at 0."""
-        x, y = (torch.exp(-2j * torch.pi * float(part) * self.place).to(torch.complex64) for part in carrier)
-        return picture * x[None, :] * y[:, None]
+    def half_distance(self, carrier: Doubles) -> Tensor:
+        """(N, N / 2 + 1) of each frequency from ``carrier``."""
+        return torch.hypot(self.f[None, : self.size // 2 + 1] - float(carrier[0]), self.f[:, None] - float(carrier[1]))
 
 
 def _square(line: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class StructuredIllumination:
         ended = self.layout.frames - 1 in taken
         if self._must_measure(ended):
             image, error_map = self._measured()
-        elif self._shown is not None and (ended or self._rolling):
+        elif self._shown is not None and self._still and (ended or self._rolling):
             image, error_map = self._renewed(taken), None
             self._shown = replace(self._shown, stacks=self._shown.stacks + ended)
         else:
@@ -121,21 +121,40 @@ class StructuredIllumination:
         shown = self._shown
         if shown is None or shown.exposed != self._collected.exposed:
             return True
-        return ended and (shown.stacks + 1 >= self._every or shown.prepared.verdict.state != "ok")
+        return ended and (shown.stacks + 1 >= self._every or shown.prepared.verdict.state != "ok" or not self._still)
 
     def _measured(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """An image with fringes measured from this very stack; what is good of them is where the next look begins."""
         frames = self._collected.electrons
-        prepared = self._stack.prepare(frames, self._good)
-        if prepared.verdict.state == "fail" and self._good is not None:
-            prepared = self._stack.prepare(frames)  # they may have moved: look everywhere
+        prepared = self._prepared(frames)
         self._shown = Shown(prepared, self._collected.exposed, self._collected.t_mid_ns)
         if prepared.verdict.state == "fail":
             return prepared.reconstruction.widefield(frames), None
         self._good, self._good_ns = prepared.estimate.parameters, self._collected.t_mid_ns
-        image = prepared.reconstruction.full(frames)
-        left = ErrorMap(prepared.reconstruction).of(frames) if self._with_error_map else None
-        return image, left
+        image = prepared.reconstruction.full(prepared.frames)
+        return image, ErrorMap(prepared.reconstruction).of(prepared.frames) if self._with_error_map else None
+
+    def _prepared(self, frames: torch.Tensor) -> Prepared:
+        """Of this stack; one that cannot be worked with, after others that could, is a failed one.
+
+        Raises:
+            InputError: the first stack cannot be worked with: wrong order, or a pattern that stands still.
+        """
+        try:
+            prepared = self._stack.prepare(frames, self._good)
+            if prepared.verdict.state == "fail" and self._good is not None:
+                prepared = self._stack.prepare(frames)  # they may have moved: look everywhere
+        except InputError as error:
+            if self._shown is None:
+                raise
+            verdict = replace(self._shown.prepared.verdict, state="fail", why=(error.what,))
+            return replace(self._shown.prepared, verdict=verdict, frames=frames)
+        return prepared
+
+    @property
+    def _still(self) -> bool:
+        """Whether images are made of the raw frames as they are, so that single ones can be renewed."""
+        return self._shown is not None and self._shown.prepared.frames is self._collected.electrons
 
     def _renewed(self, taken: Sequence[int]) -> torch.Tensor:
         """An image with the fringes as they were measured before."""

@@ -2,7 +2,7 @@
 
 Plane: the differences between the frames of one angle and the light of the others span a plane; equal depth puts all
 frames on one ellipse in it, which is the circle of phases. It uses all of the light and knows nothing of the specimen,
-but squares the noise. Regression: each frame on the fringes that band 0 predicts; weaker, but linear in the noise.
+but squares the noise. Overlap: each frame on the fringes that band 0 predicts; weaker, but linear in the noise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from smartscope_models.structured_illumination.power import Power
 
 STEP_SPREAD_RAD = float(np.radians(5.0))
 """How exactly pattern steps are believed to be what was asked for, one standard deviation."""
-PLANE_DOUBTS = 2.0
+PLANE_DOUBTS = 2.6
 """Measured error of the plane over what the noise of its covariance alone would give (50 to 2000 electrons)."""
 USUAL_ENERGY = 0.2
 """(depth / 2)² of fringes of usual depth, from which weights are worked out before it is known."""
@@ -66,25 +66,22 @@ def tied(measured: list[Measured], steps: Doubles) -> tuple[Doubles, Doubles]:
 
 
 def from_plane(
-    field: Field, differences: Tensor, gains: Doubles, carrier: Doubles, power: Power, shared: float, steps: Doubles
+    field: Field, fringes: Tensor, gains: Doubles, carrier: Doubles, power: Power, shared: float, steps: Doubles
 ) -> Measured | None:
     """None where the noise leaves no ellipse.
 
-    differences (phases, N, N / 2 + 1): half-spectra of the frames minus ``gains`` times the light of the other angles,
+    fringes (phases, N, N / 2 + 1): half-spectra of the frames minus ``gains`` times the light of the other angles,
     whose noise is ``shared`` of a frame's; steps (phases,): asked for, to know which way round.
     """
-    half = field.size // 2 + 1
     level = power.noise * field.energy
-    both = power.specimen(field.distance(carrier)[:, :half]) + power.specimen(field.distance(-carrier)[:, :half])
-    signal = USUAL_ENERGY * field.passed[:, :half].square() * both * field.energy
-    twice = torch.full((half,), 2.0, device=field.device)
-    twice[0] = twice[-1] = 1.0
-    used = (field.radius > INNERMOST * field.cutoff) & (field.radius < field.cutoff)
-    weight = torch.where(used[:, :half], signal / (signal + level) / (level + signal / 2), 0.0) * twice
-    flat = differences.flatten(1)
+    both = power.specimen(field.half_distance(carrier)) + power.specimen(field.half_distance(-carrier))
+    signal = USUAL_ENERGY * field.energy * field.half_passed.square() * both
+    used = (field.half_radius > INNERMOST * field.cutoff) & (field.half_radius < field.cutoff)
+    weight = torch.where(used, signal / (signal + level) / (level + signal / 2), 0.0) * field.twice
+    flat = fringes.flatten(1)
     covariance = ((flat * weight.flatten()) @ flat.conj().T).real.cpu().numpy().astype(float)
     covariance -= level * float(weight.sum()) * (np.eye(len(gains)) + np.outer(gains, gains) * shared)
-    spread = float((weight**2 / twice * (level**2 + 2 * level * signal)).sum())
+    spread = float((weight**2 / field.twice * (level**2 + 2 * level * signal)).sum())
     doubt = PLANE_DOUBTS * np.sqrt(spread / 2) / float((weight * signal).sum())
     circle = _circle(covariance, gains)
     if circle is None:
@@ -105,40 +102,3 @@ def _circle(covariance: Doubles, gains: Doubles) -> Doubles | None:
         return None
     round_ = plane @ np.linalg.cholesky(np.array([[a, b], [b, c]]))
     return np.asarray(round_[:, 0] + 1j * round_[:, 1])
-
-
-def from_regression(
-    field: Field,
-    differences: Tensor,
-    light: Tensor,
-    gains: Doubles,
-    carriers: Doubles,
-    power: Power,
-    shared: float,
-) -> list[Measured]:
-    """One for each carrier (orders, 2).
-
-    differences (phases, N, N): pictures as in ``from_plane``; light (N, N): spectrum of band 0 of the other angles.
-    """
-    level = power.noise * field.energy
-    specimen = power.specimen(field.radius) * field.energy
-    known = field.passed.square() * specimen + level * shared
-    believed = torch.fft.ifft2(light * field.passed * specimen / known)
-    unsure = specimen * level * shared / known
-    fringes = [
-        torch.fft.ifft2(torch.fft.fft2(field.demodulated(believed, -carrier)) * field.passed) for carrier in carriers
-    ]
-    columns = torch.stack([part for fringe in fringes for part in (fringe.real, -fringe.imag)]).flatten(1)
-    normal = (columns @ columns.T).cpu().numpy().astype(float)
-    products = (columns @ differences.flatten(1).T).cpu().numpy().astype(float)
-    solved = np.linalg.solve(normal, products)
-    answers = []
-    for order, carrier in enumerate(carriers):
-        amplitude = (solved[2 * order] + 1j * solved[2 * order + 1]) / gains
-        depth = float(np.mean(np.abs(amplitude) ** 2))
-        strength = torch.fft.fft2(fringes[order]).abs().square()
-        shift = (round(float(carrier[1])), round(float(carrier[0])))
-        noise = level * (1 + shared) + depth / 2 * torch.roll(unsure, shift, (0, 1)) * field.passed.square()
-        doubt = float(torch.sqrt(2 * (strength * noise).sum()) / strength.sum()) / np.sqrt(max(depth, 1e-12))
-        answers.append(Measured(np.angle(amplitude), doubt))
-    return answers

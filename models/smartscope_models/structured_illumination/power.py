@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from smartscope_models.structured_illumination.field import Field
 
 LOWEST, HIGHEST = 4.0, 0.8
 """Ring from which, and share of the cut-off up to which, the fall of the specimen's power is fitted."""
@@ -28,26 +31,25 @@ class Power:
         return self.amplitude * torch.clamp(radius, min=1.0) ** self.exponent
 
 
-def measure_power(
-    spectrum: Tensor, passed: Tensor, radius: Tensor, cutoff: float, window_energy: float, frames: int
-) -> Power:
-    """From the spectrum (N, N) of the windowed mean of ``frames`` raw frames without its mean.
+def measure_power(field: Field, mean: Tensor, frames: int) -> Power:
+    """From the half-spectrum (N, N / 2 + 1) of the faded mean of ``frames`` raw frames without its mean.
 
-    passed: transfer function (N, N). Noise is what is left beyond the cut-off; where pixels are so large that nothing
-    lies beyond, the corner of the spectrum stands for it.
+    Noise is what is left beyond the cut-off; where pixels are so large that nothing lies beyond, the corner of the
+    spectrum stands for it.
     """
-    power = spectrum.abs().square().to(torch.float64) / window_energy
-    far = radius > min(BEYOND * cutoff, 0.98 * float(radius.max()))
-    noise = float(power[far].mean())
+    radius, passed, twice = field.half_radius, field.half_passed, field.twice.expand_as(field.half_radius)
+    power = (mean.real.square() + mean.imag.square()) * (twice / field.energy)
+    far = radius > min(BEYOND * field.cutoff, 0.98 * float(radius.max()))
+    noise = float(power[far].sum() / twice[far].sum())
     rings = torch.round(radius).to(torch.int64).flatten()
-    count = torch.bincount(rings)
-    mean = torch.bincount(rings, power.flatten()) / count
-    through = torch.bincount(rings, passed.square().flatten()) / count
-    ring = torch.arange(len(count), dtype=torch.float64)
-    used = (ring >= LOWEST) & (ring < HIGHEST * cutoff) & (through > 0.01)
-    above = torch.clamp(mean - noise, min=1e-3 * noise)[used]
-    trust = torch.sqrt(count[used]) * torch.clamp((mean - noise)[used] / mean[used], min=0.02)
+    count = torch.bincount(rings, twice.flatten()).to(torch.float64)
+    mean_power = torch.bincount(rings, power.flatten()).to(torch.float64) / count
+    through = torch.bincount(rings, (passed.square() * twice).flatten()).to(torch.float64) / count
+    ring = torch.arange(len(count), dtype=torch.float64, device=field.device)
+    used = (ring >= LOWEST) & (ring < HIGHEST * field.cutoff) & (through > 0.01)
+    above = torch.clamp(mean_power - noise, min=1e-3 * noise)[used]
+    trust = torch.sqrt(count[used]) * torch.clamp((mean_power - noise)[used] / mean_power[used], min=0.02)
     x, y = torch.log(ring[used]), torch.log(above / through[used])
     design = torch.stack([x, torch.ones_like(x)], dim=1) * trust[:, None]
     exponent, height = torch.linalg.lstsq(design, (y * trust)[:, None]).solution.flatten().tolist()
-    return Power(noise * frames, float(torch.exp(torch.tensor(height, dtype=torch.float64))), min(exponent, 0.0))
+    return Power(noise * frames, math.exp(height), min(exponent, 0.0))

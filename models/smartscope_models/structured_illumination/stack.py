@@ -12,13 +12,19 @@ from torch import Tensor
 from smartscope.errors import InputError
 from smartscope.optics.pattern_layout import Layout
 from smartscope_models.structured_illumination.estimate import Estimate, Estimator
+from smartscope_models.structured_illumination.motion import largest_px, motion, stilled
 from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.reconstruction import Reconstruction
+from smartscope_models.structured_illumination.sectioning import sectioned
 from smartscope_models.structured_illumination.transfer import Optics
-from smartscope_models.structured_illumination.verdict import Verdict, judge, motion_px
+from smartscope_models.structured_illumination.verdict import STILLED_PX, Verdict, convincing, judge
 
+Counts = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 SATURATED_SHARE = 1e-3
 """Of pixels at the camera's end, from which brightness is no longer linear in light."""
+
+SEEN_PX = 0.15
+"""Motion between directions that is more than the noise of its measurement, and worth taking back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,48 +46,110 @@ class Prepared:
     verdict: Verdict
     expected_nm: float
     """Resolution of the reconstruction, whatever the verdict."""
+    frames: Tensor
+    """(frames, N, N) what the image is made of: the raw frames, or others where motion or blur was taken out."""
 
 
 class StackReconstructor:
     """Measures the fringes of every stack anew."""
 
-    def __init__(self, layout: Layout, size: int, optics: Optics, device: str = "cpu") -> None:
-        """Raises InputError: pixels too large for the lens, or a frame too small to hold fringes."""
+    def __init__(self, layout: Layout, size: int, optics: Optics, device: str = "cpu", sectioning: float = 0.0) -> None:
+        """sectioning: share of the out-of-focus light that is taken out of the image, 0 to 1 (see ``sectioning``).
+
+        Raises:
+            InputError: pixels too large for the lens, a frame too small to hold fringes, or an impossible share.
+        """
+        if not 0 <= sectioning <= 1:
+            raise InputError(f"sectioning {sectioning}", where="structured illumination", allowed="0 to 1")
         if size < 64 or size % 2:
             raise InputError(f"frames of {size} pixels", where="raw stack", allowed="even sizes from 64 on")
         self._layout, self._size, self._optics, self._device = layout, size, optics, device
         self._cutoff = optics.cutoff_per_px * size
         self._estimator = Estimator(layout, size, self._cutoff, device)
+        self._sectioning = sectioning
+        self._order_seen = False
 
-    def run(self, frames: Tensor) -> Reconstructed:
-        """(frames, N, N) float32 electrons."""
-        prepared = self.prepare(frames)
+    def run(self, frames: Tensor, known: Parameters | None = None) -> Reconstructed:
+        """(frames, N, N) float32 electrons; ``known``: of a brighter stack, whose carriers need not be searched for.
+
+        Raises:
+            InputError: values that are no numbers, a pattern that stands still, or frames in another order.
+        """
+        prepared = self.prepare(frames, known)
         made, verdict = prepared.reconstruction, prepared.verdict
-        image = made.continued(frames) if verdict.state != "fail" else made.widefield(frames)
+        image = made.continued(prepared.frames) if verdict.state != "fail" else made.widefield(frames)
         return Reconstructed(image.cpu().numpy().copy(), prepared.estimate, verdict)
 
     def prepare(self, frames: Tensor, known: Parameters | None = None) -> Prepared:
-        """Everything but the image; carriers near those of ``known`` where it is given."""
-        estimate = self._estimator.run(frames, known)
+        """Everything but the image; arguments and errors as of ``run``."""
+        frames, moved = self._stilled(frames)
+        estimate = self._estimated(frames, known)
         made = Reconstruction(self._layout, self._size, self._cutoff, estimate.parameters, estimate.power, self._device)
         pixel_nm = self._optics.pixel_size_nm
         finest = np.hypot(*estimate.parameters.carriers.reshape(-1, 2).T).max()
         limit_nm = self._size * pixel_nm / (self._cutoff + float(finest))
-        light = torch.fft.fft2(frames.reshape(self._layout.angles, self._layout.phases, *frames.shape[1:]).mean(1))
-        moved = motion_px(light * (self._estimator.field.radius > 2), self._estimator.field.passed)
         verdict = judge(self._layout, estimate, made.weights, moved, pixel_nm, limit_nm)
-        return Prepared(estimate, made, verdict, max(made.weights.resolution_px * pixel_nm, limit_nm))
+        expected_nm = max(made.weights.resolution_px * pixel_nm, limit_nm)
+        return Prepared(estimate, made, verdict, expected_nm, self._sharp(frames))
+
+    def _sharp(self, frames: Tensor) -> Tensor:
+        return sectioned(frames, self._cutoff, self._sectioning) if self._sectioning else frames
+
+    def _stilled(self, frames: Tensor) -> tuple[Tensor, float]:
+        """Frames with the specimen where it is on average, and by how much it had moved."""
+        field = self._estimator.field
+        pictures = frames.reshape(self._layout.angles, self._layout.phases, *frames.shape[1:]).mean(1)
+        moved = motion(field, torch.fft.rfft2(pictures))
+        largest = largest_px(moved)
+        return (stilled(frames, moved) if SEEN_PX < largest <= 2 * STILLED_PX else frames), largest
+
+    def _estimated(self, frames: Tensor, known: Parameters | None) -> Estimate:
+        """What no fringes are found in may have come in another order: tried until a stack is convincing."""
+        try:
+            estimate = self._estimator.run(frames, known)
+        except InputError:
+            self._check_order(frames)
+            raise
+        if convincing(estimate):
+            self._order_seen = True
+        else:
+            self._check_order(frames)
+        return estimate
+
+    def _check_order(self, frames: Tensor) -> None:
+        layout = self._layout
+        if self._order_seen or layout.angles == 1 or not bool(torch.isfinite(frames).all()):
+            return
+        turned = frames.reshape(layout.phases, layout.angles, *frames.shape[1:]).transpose(0, 1)
+        try:
+            other = self._estimator.run(turned.reshape(frames.shape))
+        except InputError:
+            return
+        if convincing(other):
+            raise InputError(
+                "frames look ordered angle inside phase",
+                where="raw stack",
+                allowed="phase by phase inside angle by angle",
+                remedy="reorder the frames, or let the pattern step its phase first",
+            )
 
 
-def checked(raw: npt.NDArray[np.uint16], layout: Layout, saturation_adu: float) -> npt.NDArray[np.uint16]:
+def checked(raw: Counts, layout: Layout, saturation_adu: float) -> Counts:
     """The stack, if it can be worked with.
 
     Raises:
-        InputError: wrong number or shape of frames, frames without any structure, or saturated ones.
+        InputError: wrong number or shape of frames, frames with NaN, without any structure, or saturated.
     """
     layout.split(raw)
     for number, frame in enumerate(raw):
         where = f"frame {number} of the raw stack"
+        if not np.isfinite(frame).all():
+            raise InputError(
+                "holds values that are no numbers",
+                where=where,
+                allowed="finite counts",
+                remedy="save the camera's counts",
+            )
         if frame.min() == frame.max():
             raise InputError("all pixels are alike", where=where, remedy="check light and shutter")
         if np.mean(frame >= saturation_adu) > SATURATED_SHARE:

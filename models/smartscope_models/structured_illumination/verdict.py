@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from smartscope.optics.pattern_layout import Doubles, Layout
+from smartscope.optics.pattern_layout import Layout
 from smartscope_models.structured_illumination.estimate import Estimate
 from smartscope_models.structured_illumination.weights import Weights
 
@@ -27,8 +24,9 @@ UNEVEN_RAD = float(np.radians(25.0))
 """Departure of a phase from its even step, beyond three standard errors, that no stepped pattern has."""
 BLEACHED = 0.3
 """Loss of light over the stack that distorts the bands."""
-MOVED_PX = 0.5
-"""Motion between directions."""
+STILLED_PX = 2.0
+"""Motion between directions that can be taken back; within a direction a third of it is left, which blurs the fringes'
+phases, and beyond twice of it they are lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +53,21 @@ def judge(
 ) -> Verdict:
     """What the parameters of a stack say of it; ``limit_nm``: the finest period that the optics and pattern carry."""
     found = estimate.parameters
-    depth, peak = float(found.modulation.min()), float(np.nanmin(estimate.peaks, initial=np.inf))
+    depth, peak = float(found.modulation.min()), least_peak(estimate)
     uneven, bleached = _uneven(layout, estimate), _bleached(estimate)
     fine_px = max(weights.resolution_px, limit_nm / pixel_size_nm)
     gain = weights.widefield_resolution_px / fine_px
-    failed, weak = [], []
+    failed: list[str] = []
+    weak: list[str] = []
     if peak < CLEAR_PEAK:
         failed.append(
             f"no clear carrier (its peak is {peak:.1f} times the surroundings, {CLEAR_PEAK} needed): more light"
         )
     if not DEPTHS[0] <= depth or found.modulation.max() > DEPTHS[1]:
         failed.append(f"modulation {depth:.2f} to {found.modulation.max():.2f}: check polarisation, focus and pattern")
-    if moved_px > 2 * MOVED_PX:
-        failed.append(f"the specimen moved by {moved_px:.1f} px between directions: expose for a shorter time")
-    elif moved_px > MOVED_PX:
-        weak.append(f"the specimen moved by {moved_px:.1f} px between directions: expose for a shorter time")
+    if moved_px > STILLED_PX:
+        reasons = failed if moved_px > 2 * STILLED_PX else weak
+        reasons.append(f"the specimen moved by {moved_px:.1f} px between directions: expose for a shorter time")
     if uneven > UNEVEN_RAD:
         weak.append(f"phase steps are uneven by {np.degrees(uneven):.0f} degrees: check order of frames and pattern")
     if bleached > BLEACHED:
@@ -90,6 +88,17 @@ def judge(
     )
 
 
+def least_peak(estimate: Estimate) -> float:
+    """Of all carriers that were looked for; infinite if none was."""
+    return float(np.nanmin(estimate.peaks, initial=np.inf))
+
+
+def convincing(estimate: Estimate) -> bool:
+    """Whether what was found can be fringes at all."""
+    depths = estimate.parameters.modulation
+    return least_peak(estimate) >= CLEAR_PEAK and bool(DEPTHS[0] <= depths.min() and depths.max() <= DEPTHS[1])
+
+
 def _uneven(layout: Layout, estimate: Estimate) -> float:
     """Largest departure of a phase from even steps, radians, beyond what the noise allows."""
     apart = estimate.parameters.phases_rad - layout.nominal_phases()
@@ -103,27 +112,3 @@ def _bleached(estimate: Estimate) -> float:
     gains = estimate.parameters.gains.flatten()
     slope, start = np.polyfit(np.arange(len(gains)), gains, 1)
     return float(max(-slope * (len(gains) - 1) / max(start, 1e-9), 0.0))
-
-
-def motion_px(light: Tensor, passed: Tensor) -> float:
-    """Largest shift between the widefield pictures of the directions, light (angles, N, N) spectra; raw pixels."""
-    largest = 0.0
-    for one, two in pairwise(light):
-        cross = torch.fft.ifft2(one.conj() * two * passed.square()).real
-        largest = max(largest, float(np.hypot(*_peak(cross))))
-    return largest
-
-
-def _peak(cross: Tensor) -> tuple[float, float]:
-    """Place of the highest point near the origin, by parabolas through its neighbours."""
-    reach = 8
-    near = torch.roll(cross, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1].cpu().numpy().astype(float)
-    highest = np.unravel_index(np.argmax(near), near.shape)
-    row, column = (int(np.clip(place, 1, 2 * reach - 1)) for place in highest)
-    down, right = near[row - 1 : row + 2, column], near[row, column - 1 : column + 2]
-    return row - reach + _vertex(down), column - reach + _vertex(right)
-
-
-def _vertex(three: Doubles) -> float:
-    bend = three[0] - 2 * three[1] + three[2]
-    return float(np.clip(0.5 * (three[0] - three[2]) / bend, -1, 1)) if bend < 0 else 0.0

@@ -1,0 +1,25 @@
+"""Real three-beam stacks: what the judging script finds of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+DATA = Path("shared/data/dlsim")
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="real stacks of shared/data/dlsim are not on this machine")
+def test_real_microtubules_come_out_as_their_reference() -> None:
+    from judging.dlsim import compared
+
+    found = compared(DATA)
+    bright, dim = found["HE sectioning 0.9"], found["LE sectioning 0.9"]
+    assert bright["verdict"] == "ok"
+    assert bright["correlation"] > 0.93
+    assert bright["cutoff_ring"] > 1.7 * found["HE widefield"]["cutoff_ring"]
+    assert dim["correlation"] > found["LE widefield"]["correlation"] + 0.2
