@@ -128,10 +128,11 @@ class PlanEngine(MDAEngine):
     def _burst(self, event: SequencedEvent, settings: Settings) -> Iterator[Planned]:
         """One image per step of a hardware sequence; its settings are the list's, nobody can read them meanwhile."""
         first_number, steps = self._camera.numbered, len(event.events)
+        longest_ms = max(step.exposure or settings.exposure_ms for step in event.events)
         self._camera.start_burst(steps)
         try:
             for _ in range(steps):
-                image = self._camera.next_image(SLACK_S + 4 * (event.exposure or settings.exposure_ms) / 1e3)
+                image = self._camera.next_image(SLACK_S + 4 * longest_ms / 1e3)
                 if image is None or image.number >= steps:
                     raise DeviceTimeout(
                         "a hardware-triggered frame did not come",
