@@ -111,8 +111,12 @@ class PlanEngine(MDAEngine):
             return
         if isinstance(event.action, useq.CustomAction):
             raise DeviceError(f"cannot carry out the action {event.action.name!r}", where="plan", remedy="leave it out")
-        with device_errors("preparing an event", "plan"):
-            self.setup_event(event)
+        try:
+            with device_errors("preparing an event", "plan"):
+                self.setup_event(event)
+        except DeviceError:
+            self._stop_stepping()
+            raise
         try:
             if isinstance(event, SequencedEvent):
                 if not self._stepping:
@@ -203,6 +207,9 @@ class PlanEngine(MDAEngine):
     def teardown_event(self, event: useq.MDAEvent) -> None:
         """As the base class, and the SLM's sequence is stopped as well."""
         super().teardown_event(event)
+        self._stop_stepping()
+
+    def _stop_stepping(self) -> None:
         if self._stepping:
             self.mmcore.stopSLMSequence(self._stepping)
             self._stepping = ""
