@@ -111,8 +111,12 @@ class PlanEngine(MDAEngine):
             return
         if isinstance(event.action, useq.CustomAction):
             raise DeviceError(f"cannot carry out the action {event.action.name!r}", where="plan", remedy="leave it out")
-        with device_errors("preparing an event", "plan"):
-            self.setup_event(event)
+        try:
+            with device_errors("preparing an event", "plan"):
+                self.setup_event(event)
+        except DeviceError:
+            self._stop_stepping()
+            raise
         try:
             if isinstance(event, SequencedEvent):
                 if not self._stepping:
@@ -128,10 +132,11 @@ class PlanEngine(MDAEngine):
     def _burst(self, event: SequencedEvent, settings: Settings) -> Iterator[Planned]:
         """One image per step of a hardware sequence; its settings are the list's, nobody can read them meanwhile."""
         first_number, steps = self._camera.numbered, len(event.events)
+        longest_ms = max(step.exposure or settings.exposure_ms for step in event.events)
         self._camera.start_burst(steps)
         try:
             for _ in range(steps):
-                image = self._camera.next_image(SLACK_S + 4 * (event.exposure or settings.exposure_ms) / 1e3)
+                image = self._camera.next_image(SLACK_S + 4 * longest_ms / 1e3)
                 if image is None or image.number >= steps:
                     raise DeviceTimeout(
                         "a hardware-triggered frame did not come",
@@ -202,6 +207,9 @@ class PlanEngine(MDAEngine):
     def teardown_event(self, event: useq.MDAEvent) -> None:
         """As the base class, and the SLM's sequence is stopped as well."""
         super().teardown_event(event)
+        self._stop_stepping()
+
+    def _stop_stepping(self) -> None:
         if self._stepping:
             self.mmcore.stopSLMSequence(self._stepping)
             self._stepping = ""

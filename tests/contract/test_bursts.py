@@ -142,6 +142,25 @@ def test_images_of_another_shape_end_the_plan_in_the_dark(clock: Callable[[], Cl
         assert len(list(scope.run_plan(burst(config, 2.0), {"blue": 5.0}))) == 9
 
 
+def test_an_slm_does_not_go_on_stepping_when_another_device_failed() -> None:
+    config = microscope(size=64)
+    nobody = [event.model_copy(update={"properties": [("XY", "Nothing", "1")]}) for event in burst(config, 2.0)]
+    with opened(config, LiveClock()) as scope:
+        with pytest.raises(DeviceError):
+            list(scope.run_plan(nobody, {"blue": 5.0}))
+        assert scope.world.triggered == []
+        late = [event.model_copy(update={"z_pos": 1.0}) for event in burst(config, 2.0)]
+        scope._core.setPosition = _refuses  # type: ignore[method-assign]
+        with pytest.raises(DeviceError):
+            list(scope.run_plan(late, {"blue": 5.0}))
+        assert scope.world.triggered == []
+        assert scope.settings().lights_mw == {"blue": 0.0}
+
+
+def _refuses(*_: object) -> None:
+    raise RuntimeError("stuck")
+
+
 @CLOCKS
 def test_a_power_that_the_laser_refuses_ends_the_plan_in_the_dark(clock: Callable[[], Clock]) -> None:
     config = microscope(size=64)

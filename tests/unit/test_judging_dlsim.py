@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 DATA = Path("shared/data/dlsim")
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="real stacks of shared/data/dlsim are not on this machine")
 def test_real_microtubules_come_out_as_their_reference() -> None:
-    from judging.dlsim import compared
+    from benchmarks.judging.dlsim import compared
 
     found = compared(DATA)
     bright, dim = found["HE sectioning 0.9"], found["LE sectioning 0.9"]

@@ -25,6 +25,6 @@ def sectioned(frames: Tensor, cutoff: float, strength: float) -> Tensor:
         axis(whole, 1 / whole, device=frames.device) * per_field for axis in (torch.fft.fftfreq, torch.fft.rfftfreq)
     )
     coarse = torch.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * (REACH * cutoff) ** 2))
-    left = torch.fft.irfft2(torch.fft.rfft2(wide) * (1 - strength * coarse), s=(whole, whole))
+    left: Tensor = torch.fft.irfft2(torch.fft.rfft2(wide) * (1 - strength * coarse), s=(whole, whole))
     inner = slice(MARGIN_PX, MARGIN_PX + size)
     return left[:, inner, inner].contiguous()

@@ -1,6 +1,6 @@
 """Real three-beam stacks of microtubules in normal and low light, against the reconstruction that came with them.
 
-    python -m judging.dlsim FOLDER      (tests/benchmarks on the path; FOLDER holds HE_X2, LE_X2, HER.tif)
+    python -m benchmarks.judging.dlsim FOLDER      (tests on the path; FOLDER holds HE_X2, LE_X2 and HER.tif)
 
 The raw frames were enlarged twofold: half their spectrum is empty and is cut off. Of the lens nothing is told but the
 frequency where its spectrum ends; the stack in low light is given the carriers of the other, as from one instrument.
