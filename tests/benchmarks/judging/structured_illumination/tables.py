@@ -57,7 +57,7 @@ def _asked(ratios: Row) -> dict[str, tuple[str, str]]:
 
 def _costs(rows: list[Row]) -> str:
     sizes = list(dict.fromkeys(row["size"] for row in rows))
-    cost = {(row["step"], row["size"]): f"{row['cpu_ms']:.3g} / {row['p99_cpu_ms']:.3g}" for row in rows}
+    cost = {(row["step"], row["size"]): f"{row['cpu_ms']:.4g} / {row['p99_cpu_ms']:.4g}" for row in rows}
     steps = list(dict.fromkeys(step.split(": ")[1] for step, _ in cost))
     lines = [
         [step, f"{size}²", *(cost.get((who + step, size)) for who in (OUR, NUMPY, OPENCV))]
@@ -78,29 +78,39 @@ def _mean(row: Row, figure: str, digits: int) -> str:
     return "" if row[figure] is None else f"{row[figure]['mean']:.{digits}f}"
 
 
+SHOWN = (
+    ("gain", "gain", 2), ("truth_resolution_nm", "truth nm", 0), ("frc_resolution_nm", "FRC nm", 0),
+    ("correlation", "corr.", 4), ("correlation_equalised", "equalised", 4), ("linearity_r2", "lin. r²", 4),
+    ("border_artefact_ratio", "border", 2), ("carrier_error_px", "carrier px", 3), ("phase_error_deg", "phase °", 2),
+    ("modulation_error_percent", "mod. %", 1), ("energy_beyond_support", "beyond support", 5),
+)  # fmt: skip
+"""Figure, its head in the table, digits."""
+
+
 def _quality(section: Section) -> str:
-    shown = (
-        ("gain", 2), ("truth_resolution_nm", 0), ("frc_resolution_nm", 0), ("correlation", 4),
-        ("correlation_equalised", 4), ("linearity_r2", 4), ("border_artefact_ratio", 2), ("carrier_error_px", 3),
-        ("phase_error_deg", 2), ("modulation_error_percent", 1), ("energy_beyond_support", 4),
-    )  # fmt: skip
     lines = [
-        [f"{row['size']}²", row["electrons"], row["model"], *(_mean(row, *column) for column in shown)]
+        [
+            f"{row['size']}²",
+            row["electrons"],
+            row["model"],
+            *(_mean(row, figure, digits) for figure, _, digits in SHOWN),
+        ]
         for row in section["summary"]
     ]
-    means = table(("", "e-", "", *(figure for figure, _ in shown)), lines)
+    means = table(("", "e-", "", *(head for _, head, _ in SHOWN)), lines)
     return "\n\n".join([means, *(_minus(section, rival) for rival in (ORACLE, Napari.label))])
 
 
 def _minus(section: Section, rival: str) -> str:
     chosen = [row for row in section["paired"] if row["against"] == rival]
-    named = list(dict.fromkeys(row["figure"] for row in chosen))
+    told = {row["figure"] for row in chosen}
+    named = {figure: head for figure, head, _ in SHOWN if figure in told}
     lines = []
     for (size, electrons), group in groups(chosen, CELL).items():
         cells = {row["figure"]: f"{row['mean']:+.4g} ({_ends(row)})" for row in group}
         lines.append([f"{size}²", electrons, *(cells.get(figure) for figure in named)])
     title = f"{OURS} − {rival} on the same files, mean (bootstrap 95 % over the seeds)"
-    return f"{title}\n\n" + table(("", "e-", *named), lines)
+    return f"{title}\n\n" + table(("", "e-", *named.values()), lines)
 
 
 def _ends(row: Row) -> str:
