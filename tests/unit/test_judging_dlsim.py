@@ -13,9 +13,9 @@ DATA = Path("shared/data/dlsim")
 
 @pytest.mark.skipif(not DATA.exists(), reason="real stacks of shared/data/dlsim are not on this machine")
 def test_real_microtubules_come_out_as_their_reference() -> None:
-    from benchmarks.judging.dlsim import compared
+    from benchmarks.judging.dlsim import measure
 
-    found = compared(DATA)
+    found = measure(DATA)
     bright, dim = found["HE sectioning 0.9"], found["LE sectioning 0.9"]
     assert bright["verdict"] == "ok"
     assert bright["correlation"] > 0.93

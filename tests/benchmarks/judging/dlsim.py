@@ -70,7 +70,7 @@ def judged(image: Image, target: Image) -> dict[str, float]:
     return {"correlation": float(likeness), "cutoff_ring": len(target) / ring_resolution(moved, target, len(target))}
 
 
-def compared(folder: Path) -> dict[str, dict[str, object]]:
+def measure(folder: Path) -> dict[str, dict[str, object]]:
     """Widefield and ours for both stacks."""
     target = tifffile.imread(folder / "HER.tif").astype(float)
     known: Parameters | None = None
@@ -87,4 +87,4 @@ def compared(folder: Path) -> dict[str, dict[str, object]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compared(Path(sys.argv[1])), indent=2))
+    print(json.dumps(measure(Path(sys.argv[1])), indent=2))
