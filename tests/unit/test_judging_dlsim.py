@@ -8,14 +8,12 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
-DATA = Path("shared/data/dlsim")
+from judging.dlsim import measure  # noqa: E402
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="real stacks of shared/data/dlsim are not on this machine")
-def test_real_microtubules_come_out_as_their_reference() -> None:
-    from benchmarks.judging.dlsim import measure
-
-    found = measure(DATA)
+@pytest.mark.data
+def test_real_microtubules_come_out_as_their_reference(data: Path) -> None:
+    found = measure(data / "dlsim")
     bright, dim = found["HE sectioning 0.9"], found["LE sectioning 0.9"]
     assert bright["verdict"] == "ok"
     assert bright["correlation"] > 0.93
