@@ -73,7 +73,8 @@ class LowLight:
         views, unit, level = self._views.of(image)
         answer = self.engine.run({"views": _extended(views.cpu().numpy(), self._shape)})["image"][0, 0]
         height, width = image.shape
-        return np.asarray(answer[:height, :width] * unit.cpu().numpy() + np.float32(level))
+        quiet = torch.from_numpy(np.ascontiguousarray(answer[:height, :width])).to(image.device) * unit + level
+        return np.asarray(self._views.joined(image, quiet).cpu().numpy())
 
     def facts(self) -> dict[str, str]:
         """Package, hash and engine, for the record of a run."""

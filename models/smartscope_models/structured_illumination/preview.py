@@ -20,8 +20,10 @@ from smartscope_models.structured_illumination.transfer import frequencies, tran
 from smartscope_models.structured_illumination.views import Information
 from smartscope_models.structured_illumination.weights import bands_of
 
-STEPS = 8
+STEPS = 12
 """Of conjugate gradients; more change nothing that can be seen."""
+NOTHING = 1e-9
+"""Of the first residual, below which there is no more to find."""
 SIDE_BAND = 4.0
 """Variance of a side band of modulation m whose amplitude is m / 2, over that of the frame that holds it."""
 
@@ -67,10 +69,13 @@ class Preview:
         flat = torch.fft.rfft2(level * torch.ones_like(self._light[0]))
         residual = self._back(even - self._seen(flat))
         found = torch.zeros_like(residual)
-        ahead, last = torch.zeros_like(residual), 1.0
+        ahead, last, first_strength = torch.zeros_like(residual), 1.0, 0.0
         for _ in range(STEPS):
             eased = residual * self._start
             strength = self._inner(residual, eased)
+            first_strength = max(first_strength, strength)
+            if strength <= NOTHING * first_strength:
+                break
             ahead = eased + ahead * (strength / last)
             moved = self._back(self._seen(ahead)) + self._prior * ahead
             step = strength / self._inner(ahead, moved)

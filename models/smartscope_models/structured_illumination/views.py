@@ -2,6 +2,8 @@
 
 Noise of a linear reconstruction differs by frequency (each band has its own) and by place (shot noise). The first is
 undone by a filter that follows from the weights of the bands, the second by the image itself, which is the light.
+What the network answers counts only as far as the data bear it out: detail that no data speak of, however likely,
+would repeat from stack to stack without being there.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ FAINT = 0.02
 """Signal over noise at which the second view begins to fade: where there is nothing but noise it need not be shown."""
 THIN = 0.02
 """Of the lens; what the reconstruction damped further is not brought back."""
+BORNE_OUT = 0.05
+"""Signal over noise, expected of each frequency, at which the linear image takes over from the network. On simulated
+filaments, tubules and puncta in 20 to 150 electrons the resolution against the truth is then that between two stacks;
+at 0.01 networks show finer detail, but the same wrong one twice."""
+STEEPNESS = 4
 SOFT_PX = 1.5
 """Standard deviation, raw pixels, over which light is averaged to tell its noise."""
 QUIETEST = 0.2
@@ -84,6 +91,8 @@ class Views:
         self._soft = soft.to(device, torch.float32)
         self._widefield_deviation = float(known.total.max()) ** -0.5
         expected = known.mean_over_frequencies(known.passed.square() * known.specimen / (1 + snr)) ** 0.5
+        borne_out = 1 / (1 + (BORNE_OUT / torch.clamp(snr, min=1e-9)) ** STEEPNESS)
+        self._borne_out = borne_out.to(device, torch.float32)
         self.error_e = max(expected, QUIETEST * self._widefield_deviation)
         """Expected root mean square error of the image, electrons per raw pixel and frame."""
         self._columns = _wide(known.padding).sources().to(device)
@@ -97,12 +106,20 @@ class Views:
         from place to place.
         """
         level = image.mean()
-        spectrum = torch.fft.rfft2((image - level)[self._columns][:, self._columns])
+        spectrum = self._spectrum(image - level)
         light, white = (self._back(spectrum * weight) for weight in (self._soft, self._white))
         spread = torch.sqrt(self._variance(light, level))
         unit = self.error_e * spread
         strength = torch.clamp(light + level, min=0.0) / (self._widefield_deviation * spread)
         return torch.stack([(image - level) / unit, white / spread, torch.sqrt(strength)])[None], unit, level
+
+    def joined(self, image: Tensor, answer: Tensor) -> Tensor:
+        """The linear image and what a network made of it, both (2N, 2N) electrons; the latter where data bear it out."""
+        return image + self._back(self._spectrum(answer - image) * self._borne_out)
+
+    def _spectrum(self, image: Tensor) -> Tensor:
+        """Half-spectrum (2P, P + 1) of the mirrored image."""
+        return torch.fft.rfft2(image[self._columns][:, self._columns])
 
     def _variance(self, light: Tensor, level: Tensor) -> Tensor:
         """(2N, 2N) of the noise over its mean: what is not read noise goes with the light."""
