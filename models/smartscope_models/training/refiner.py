@@ -43,15 +43,17 @@ class RefinerLosses(NamedTuple):
     edges: Tensor
     """Log of the squared error of the differences between neighbours: fine detail, of little power, in its own right."""
     bias: Tensor
-    """Squared mean error at the scale of a spot, over the squared error: what two draws of the noise agree on."""
+    """Squared mean error at the scale of a spot, and of fine detail, over the squared error: what both draws agree on."""
 
 
 def refiner_losses(answer: Tensor, truth: Tensor) -> RefinerLosses:
-    """Of (2B, 1, H, W): B exposures, then the same B with other noise."""
+    """Of (2B, 1, H, W): B exposures, then the same B with other noise, whose errors agree in what is not noise."""
     error = answer - truth
     squared = error.square().mean((1, 2, 3))
     slopes = error.diff(dim=2).square().mean((1, 2, 3)) + error.diff(dim=3).square().mean((1, 2, 3))
     one, two = smoothed(error, SPOT_PX).chunk(2)
-    scale = squared.detach().reshape(2, -1).mean(0) + FLOOR
-    bias = ((one * two).mean((1, 2, 3)) / scale).mean()
+    spots = (one * two).mean((1, 2, 3)) / (squared.detach().reshape(2, -1).mean(0) + FLOOR)
+    (one, two), scale = error.chunk(2), slopes.detach().reshape(2, -1).mean(0) + EDGE_FLOOR
+    edges = (one.diff(dim=2) * two.diff(dim=2)).mean((1, 2, 3)) + (one.diff(dim=3) * two.diff(dim=3)).mean((1, 2, 3))
+    bias = (spots + edges / scale).mean()
     return RefinerLosses(torch.log(squared + FLOOR).mean(), torch.log(slopes + EDGE_FLOOR).mean(), bias)

@@ -24,12 +24,12 @@ class StackRecipe:
     crop_px: int = 96
     crops: int = 4
     """Stacks in a batch; each is exposed twice."""
-    steps: int = 20_000
+    steps: int = 26_000
     learning_rate: float = 8e-3
     edge_weight: float = 1.0
     """What the error of fine detail costs beside that of all."""
-    bias_weight: float = 1.0
-    """What a squared mean error at the scale of a spot costs at the end beside the mean squared error; none at first."""
+    bias_weight: float = 2.0
+    """What a squared mean error costs at the end beside the mean squared error; none at first."""
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
 
