@@ -192,6 +192,23 @@ def test_a_preview_shows_more_than_the_frames_it_is_made_of() -> None:
     assert image.mean() == pytest.approx(truth.mean(), rel=0.05)
 
 
+def test_a_preview_says_that_it_is_one_and_a_network_can_follow(tmp_path: Path) -> None:
+    known = helpers.fringes(TWO, SIZE, 3)
+    frames = torch.from_numpy(helpers.illuminated(helpers.specimen(SIZE, 3), TWO, known, 300.0, 1)[::3])
+    made = Preview(TWO, SIZE, CUTOFF, known, Power(6.0, 1e3, -1.0))
+    network = LowLight(write_identity(tmp_path / "first"), "torch")
+    network.expect_information(made.known)
+    plain, quiet = made.run(frames), made.run(frames, network)
+    assert plain.preview
+    assert (plain.network, quiet.network) == ("", "first")
+    assert np.abs(plain.image - quiet.image).max() < 1e-2
+
+
+def test_a_preview_of_nothing_is_nothing() -> None:
+    made = Preview(TWO, SIZE, CUTOFF, helpers.fringes(TWO, SIZE, 3), Power(6.0, 1e3, -1.0))
+    assert not made.run(torch.zeros(3, SIZE, SIZE)).image.any()
+
+
 def test_seeing_and_its_adjoint_belong_together() -> None:
     known = helpers.fringes(TWO, SIZE, 3)
     made = Preview(TWO, SIZE, CUTOFF, known, Power(4.0, 1e3, -1.0))

@@ -48,7 +48,7 @@ class LowLight:
         self._shape = (0, 0)
 
     def expect(self, size: int, cutoff: float, parameters: Parameters, power: Power) -> None:
-        """Get ready for reconstructions of ``size`` raw pixels with these fringes; arguments as of ``Reconstruction``."""
+        """Get ready for reconstructions under these fringes; arguments as of ``Reconstruction``."""
         padding = Padding.around(size)
         bands = bands_of(parameters, padding)
         self.expect_information(Information.of(bands, padding, cutoff, power, widefield_variance(parameters)))

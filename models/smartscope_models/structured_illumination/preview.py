@@ -7,8 +7,11 @@ frames under the fringes of an earlier stack, this is the most likely one for a 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,6 +23,9 @@ from smartscope_models.structured_illumination.transfer import frequencies, tran
 from smartscope_models.structured_illumination.views import Information
 from smartscope_models.structured_illumination.weights import bands_of
 
+if TYPE_CHECKING:
+    from smartscope_models.structured_illumination.low_light import LowLight
+
 STEPS = 12
 """Of conjugate gradients; more change nothing that can be seen."""
 NOTHING = 1e-9
@@ -28,11 +34,19 @@ SIDE_BAND = 4.0
 """Variance of a side band of modulation m whose amplitude is m / 2, over that of the frame that holds it."""
 
 
+@dataclass(frozen=True, slots=True)
+class PreviewImage:
+    """What is less than a reconstruction, and says so."""
+
+    image: npt.NDArray[np.float32]
+    """(2N, 2N) electrons per raw pixel and frame."""
+    network: str
+    """Name of the package that quietened it; empty without."""
+    preview: Literal[True] = True
+
+
 class Preview:
     """For frames of one size under fixed fringes."""
-
-    preview = True
-    """What comes of it is less than a reconstruction."""
 
     def __init__(
         self,
@@ -62,8 +76,15 @@ class Preview:
         twice[0] = twice[-1] = 1.0
         self._twice = twice
 
+    def run(self, frames: Tensor, network: LowLight | None = None) -> PreviewImage:
+        """``image`` of the frames, by a network if one is given; it must ``expect_information`` of ``known``."""
+        linear = self.image(frames)
+        if network is None:
+            return PreviewImage(linear.cpu().numpy().copy(), "")
+        return PreviewImage(network.apply(linear), network.package.manifest.name)
+
     def image(self, frames: Tensor) -> Tensor:
-        """(angles, N, N) float32 electrons, one frame of each direction → (2N, 2N) electrons per raw pixel and frame."""
+        """(angles, N, N) float32 electrons, a frame of each direction → (2N, 2N) electrons per raw pixel and frame."""
         even = frames.to(self.device) / self._gains
         level = even.mean()
         flat = torch.fft.rfft2(level * torch.ones_like(self._light[0]))
@@ -91,7 +112,8 @@ class Preview:
         lit = torch.fft.rfft2(torch.fft.irfft2(spectrum, s=self._light.shape[1:]) * self._light)
         raw = torch.fft.irfft2(lit[:, self._rows, :half] * self._passed / 4, s=(whole, whole))
         inside = slice(before, before + self._padding.size)
-        return raw[:, inside, inside]
+        found: Tensor = raw[:, inside, inside]
+        return found
 
     def _back(self, frames: Tensor) -> Tensor:
         """The adjoint, times 4 over the noise."""

@@ -114,12 +114,13 @@ class Views:
         return torch.stack([(image - level) / unit, white / spread, torch.sqrt(strength)])[None], unit, level
 
     def joined(self, image: Tensor, answer: Tensor) -> Tensor:
-        """The linear image and what a network made of it, both (2N, 2N) electrons; the latter where data bear it out."""
+        """The linear image and what a network made of it, (2N, 2N) electrons; the latter where data bear it out."""
         return image + self._back(self._spectrum(answer - image) * self._borne_out)
 
     def _spectrum(self, image: Tensor) -> Tensor:
         """Half-spectrum (2P, P + 1) of the mirrored image."""
-        return torch.fft.rfft2(image[self._columns][:, self._columns])
+        found: Tensor = torch.fft.rfft2(image[self._columns][:, self._columns])
+        return found
 
     def _variance(self, light: Tensor, level: Tensor) -> Tensor:
         """(2N, 2N) of the noise over its mean: what is not read noise goes with the light."""
@@ -128,7 +129,8 @@ class Views:
 
     def _back(self, spectrum: Tensor) -> Tensor:
         size = spectrum.shape[0]
-        return torch.fft.irfft2(spectrum, s=(size, size))[self._inside, self._inside]
+        found: Tensor = torch.fft.irfft2(spectrum, s=(size, size))[self._inside, self._inside]
+        return found
 
 
 def _wide(padding: Padding) -> Padding:

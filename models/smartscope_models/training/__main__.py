@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        package = make(given.recipe, given.seed, given.output, _say, given.steps, given.scenes, given.threads, given.keep)
+        package = make(
+            given.recipe, given.seed, given.output, _say, given.steps, given.scenes, given.threads, given.keep
+        )
     except SmartscopeError as error:
         print(error.line(), file=sys.stderr)
         return 1

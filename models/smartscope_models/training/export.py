@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smartscope.errors import UnsupportedModel
+from smartscope_models.engines.engine import Precision
 from smartscope_models.engines.graph import with_uint16_frames
 from smartscope_models.training.network import Denoiser
 from smartscope_models.training.refiner import Refiner
@@ -20,18 +21,18 @@ OPSET = 17
 OPEN_AXES = ("height", "width")
 
 
-def onnx_files(network: Denoiser) -> dict[str, bytes]:
+def onnx_files(network: Denoiser) -> dict[Precision, bytes]:
     """By precision, ``fp32`` and ``fp16``, with uint16 frames; equal weights give equal bytes."""
     half = copy.deepcopy(network)
     half.body.half()
-    return {precision: _denoiser(one) for precision, one in (("fp32", network), ("fp16", half))}
+    return {"fp32": _denoiser(network), "fp16": _denoiser(half)}
 
 
-def refiner_files(network: Refiner) -> dict[str, bytes]:
+def refiner_files(network: Refiner) -> dict[Precision, bytes]:
     """The same of a network for structured illumination."""
     half = copy.deepcopy(network)
     half.body.half()
-    return {precision: _refiner(one) for precision, one in (("fp32", network), ("fp16", half))}
+    return {"fp32": _refiner(network), "fp16": _refiner(half)}
 
 
 def _denoiser(network: Denoiser) -> bytes:

@@ -1,4 +1,4 @@
-"""Raw stacks under drawn fringes, through drawn optics, at drawn light levels, and the image that they should become."""
+"""Raw stacks under drawn fringes, optics and light levels, and the image that they should become."""
 
 from __future__ import annotations
 
@@ -117,9 +117,7 @@ def _measured(true: Parameters, peak_e: float, rng: np.random.Generator) -> Para
 # ----------------------------------------------------------------------------------------------- specimen
 
 
-def _specimen(
-    full: int, cutoff: float, empty: bool, kind: str, rng: np.random.Generator
-) -> tuple[Doubles, Doubles]:
+def _specimen(full: int, cutoff: float, empty: bool, kind: str, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
     """(2 full, 2 full) what is in focus and what is not; together about 1 at the brightest places in widefield."""
     fine = 2 * full
     if empty:
@@ -156,9 +154,7 @@ def _brightest(image: Doubles) -> float:
 # ------------------------------------------------------------------------------------------------- optics
 
 
-def _exposed(
-    sharp: Doubles, haze: Doubles, layout: Layout, true: Parameters, cutoff: float, size: int
-) -> Doubles:
+def _exposed(sharp: Doubles, haze: Doubles, layout: Layout, true: Parameters, cutoff: float, size: int) -> Doubles:
     """(frames, N, N) light on the raw pixels; what is out of focus sees no fringes."""
     fine = len(sharp)
     fx, fy = fft.rfftfreq(fine, 0.5)[None], fft.fftfreq(fine, 0.5)[:, None]

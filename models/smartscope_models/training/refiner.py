@@ -1,4 +1,4 @@
-"""The network for structured illumination in little light: the body of the denoiser on the views of a reconstruction."""
+"""The network for structured illumination in little light: the denoiser's body on the views of a reconstruction."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class RefinerLosses(NamedTuple):
     error: Tensor
     """Log of the squared error."""
     edges: Tensor
-    """Log of the squared error of the differences between neighbours: fine detail, of little power, in its own right."""
+    """Log of the squared error of the differences between neighbours: fine detail has little power."""
     bias: Tensor
-    """Squared mean error at the scale of a spot, and of fine detail, over the squared error: what both draws agree on."""
+    """Squared mean error at the scale of a spot, and of fine detail, over the squared error: what draws agree on."""
 
 
 def refiner_losses(answer: Tensor, truth: Tensor) -> RefinerLosses:

@@ -38,4 +38,10 @@ class StackRecipe:
         return json.dumps(asdict(self))
 
 
-STACK_RECIPES = {recipe.name: recipe for recipe in (StackRecipe("structured_illumination_low_light"),)}
+STACK_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        StackRecipe("structured_illumination_low_light"),
+        StackRecipe("structured_illumination_preview", preview=True, stacks=2000, steps=12_000),
+    )
+}

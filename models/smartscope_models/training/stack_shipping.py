@@ -44,7 +44,11 @@ def ship_refined(refined: Refined, recipe: StackRecipe, folder: Path) -> ModelPa
         description=_description(recipe),
         licence="BSD-3-Clause",
         parameters=sum(weights.numel() for weights in network.parameters()),
-        inputs=(_images("views", CHANNELS, "the image over its expected error, its data under white noise, light over noise"),),
+        inputs=(
+            _images(
+                "views", CHANNELS, "the image over its expected error, its data under white noise, light over noise"
+            ),
+        ),
         outputs=(_images("image", 1, "the first view without its noise"),),
         min_size=4 * SIZE_MULTIPLE,
         size_multiple=SIZE_MULTIPLE,
@@ -59,12 +63,16 @@ def ship_refined(refined: Refined, recipe: StackRecipe, folder: Path) -> ModelPa
         ),
         metrics=tuple(_figure(network, recipe, peak_e) for peak_e in LIGHTS_E),
     )
-    return write_package(folder, manifest, refiner_files(network), _examples(network, recipe), _facts(recipe), replace=True)  # type: ignore[arg-type]
+    return write_package(
+        folder, manifest, refiner_files(network), _examples(network, recipe), _facts(recipe), replace=True
+    )
 
 
 def _description(recipe: StackRecipe) -> str:
     seen = "one frame of each direction (a preview)" if recipe.preview else "a whole stack"
-    return f"Bias-free residual network that quietens structured illumination reconstructed from {seen} in little light."
+    return (
+        f"Bias-free residual network that quietens structured illumination reconstructed from {seen} in little light."
+    )
 
 
 def _images(name: str, channels: int, description: str) -> TensorSpec:
@@ -121,7 +129,7 @@ def _facts(recipe: StackRecipe) -> CardFacts:
         failure_modes=(
             "Wrong fringes leave patterns that it may take for structure; the verdict of the reconstruction counts.",
             "Structure fainter than the noise is dimmed or lost.",
-            "Thin lines are what it expects most often: a row of dots closer than the resolution may come out as a line.",
+            "Thin lines are what it expects most often: a row of dots may come out as a line.",
             "Specimens that move during the stack were never seen in training.",
         ),
         cite=(Reference("Gustafsson, J. Microsc. 198:82 (2000)", "10.1046/j.1365-2818.2000.00710.x"),),
