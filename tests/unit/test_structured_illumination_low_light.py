@@ -19,6 +19,7 @@ from smartscope.errors import InputError, UnsupportedModel  # noqa: E402
 from smartscope.optics.pattern_layout import Layout  # noqa: E402
 from smartscope.processing import process_file  # noqa: E402
 from smartscope_models.packages import Examples, Manifest, TensorSpec, write_package  # noqa: E402
+from smartscope_models.resolution import ring_resolution  # noqa: E402
 from smartscope_models.structured_illumination.estimate import Estimator  # noqa: E402
 from smartscope_models.structured_illumination.low_light import LowLight  # noqa: E402
 from smartscope_models.structured_illumination.padding import Padding  # noqa: E402
@@ -241,3 +242,49 @@ def test_files_are_reconstructed_with_a_network(tmp_path: Path) -> None:
     plain, made = (tifffile.imread(tmp_path / name) for name in ("plain.tif", "net.tif"))
     assert np.abs(made - plain).max() < 1e-3 * np.ptp(plain)
     assert json.loads((tmp_path / "r.json").read_text())["network"] == "first"
+
+
+# ------------------------------------------------------------------------------------- the shipped networks
+
+
+def both_draws(peak_e: float, seed: int, size: int = 192) -> list[tuple[Floats, Floats, Floats]]:
+    """Linear image, the shipped network's, and the ideal one of two stacks of one specimen, fringes measured."""
+    known, scene = helpers.fringes(TWO, size, seed), helpers.specimen(size, seed)
+    cutoff = helpers.OPTICS.cutoff_per_px * size
+    axis = np.fft.fftfreq(len(scene), 0.5)
+    ideal = np.fft.ifft2(np.fft.fft2(scene) * helpers.lens(np.hypot(axis, axis[:, None]), 1.88 * cutoff / size)).real
+    rim = 2 * helpers.MARGIN
+    network = LowLight(engine="torch")
+    made = []
+    for draw in (1, 2):
+        frames = torch.from_numpy(helpers.illuminated(scene, TWO, known, peak_e, 100 * seed + draw))
+        estimate = Estimator(TWO, size, cutoff).run(frames)
+        linear = Reconstruction(TWO, size, cutoff, estimate.parameters, estimate.power).full(frames).clone()
+        network.expect(size, cutoff, estimate.parameters, estimate.power)
+        made.append((linear.numpy(), network.apply(linear), peak_e / 9 * ideal[rim:-rim, rim:-rim]))
+    return made
+
+
+def test_in_little_light_the_shipped_network_finds_detail_that_is_there() -> None:
+    (linear, quiet, truth), (linear_again, again, _) = both_draws(100.0, 7)
+    assert agreement(quiet, truth) > agreement(linear, truth) + 0.04
+    fine_px = ring_resolution(quiet, again, 1.0)
+    assert fine_px < 0.9 * ring_resolution(linear, linear_again, 1.0)
+    assert ring_resolution(quiet, truth, 1.0, 7**-0.5) < 1.12 * fine_px
+    assert quiet.mean() == pytest.approx(linear.mean(), rel=0.02)
+
+
+def test_in_bright_light_the_shipped_network_does_no_harm() -> None:
+    (linear, quiet, truth), _ = both_draws(3000.0, 8)
+    assert agreement(quiet, truth) > agreement(linear, truth) - 0.001
+    assert agreement(quiet, linear) > 0.98
+
+
+def test_an_empty_field_stays_empty() -> None:
+    known, network = even_fringes(TWO), LowLight(engine="torch")
+    rng = np.random.default_rng(6)
+    frames = torch.from_numpy((rng.poisson(1.0, (9, SIZE, SIZE)) + rng.normal(0, 1.6, (9, SIZE, SIZE))).astype("f4"))
+    power = Power(3.56, 300.0, -1.5)  # as of the stack before, when there was a specimen
+    network.expect(SIZE, CUTOFF, known, power)
+    linear = Reconstruction(TWO, SIZE, CUTOFF, known, power).full(frames).clone()
+    assert network.apply(linear).std() < 0.6 * float(linear.std())
