@@ -35,7 +35,9 @@ def clock_of(config: ExperimentConfig) -> Clock:
 
 def instrument_of(config: ExperimentConfig, capabilities: Capabilities) -> Instrument:
     """What models may know."""
-    return Instrument(config.microscope.camera, config.microscope.optics, capabilities.stage_affine)
+    return Instrument(
+        config.microscope.camera, config.microscope.optics, capabilities.stage_affine, config.microscope.lights
+    )
 
 
 def stages_of(config: ExperimentConfig, instrument: Instrument) -> list[Stage]:

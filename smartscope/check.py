@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from smartscope import plugins
+from smartscope.bursts import announced_carriers
 from smartscope.config import ExperimentConfig, Range
-from smartscope.errors import ConfigurationError, PluginError, Problem
+from smartscope.errors import ConfigurationError, InputError, PluginError, Problem
 from smartscope.loading import load_tree, validate
+from smartscope.optics.gratings import WHERE
 
 ROUNDS = 5
 """Mended so often, a configuration is looked at again; what is still hidden then shows at the next check."""
 STAND_IN = "missing"
+STRUCTURED = "structured_illumination"
+"""Model and policy that need fringes."""
 
 
 def check_file(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -74,6 +78,7 @@ def problems(config: ExperimentConfig) -> list[Problem]:
     return [
         *_plugins(config),
         *_lights(config),
+        *_fringes(config),
         *_start(config),
         *_modes(config),
         *_files(config),
@@ -127,6 +132,28 @@ def _lights(config: ExperimentConfig) -> Iterator[Problem]:
         if isinstance(light, str) and light not in known:
             key = f"policies.{i}.options.light"
             yield Problem(key, repr(light), "no such light", allowed, "name a light of microscope.lights")
+
+
+def _fringes(config: ExperimentConfig) -> Iterator[Problem]:
+    """Structured illumination: whoever needs it has it, and its fringes can be made and seen."""
+    fringes = config.microscope.optics.structured_illumination
+    wanting = [f"pipeline.{i}" for i, stage in enumerate(config.pipeline) if stage.model == STRUCTURED]
+    asking = [f"policies.{i}" for i, policy in enumerate(config.policies) if policy.policy == STRUCTURED]
+    if fringes is None:
+        for who in (*wanting, *asking):
+            yield Problem(who, STRUCTURED, "nothing is known of the fringes", "", f"describe them in {WHERE}")
+        return
+    if asking or fringes.slm is not None or fringes.grating is not None:
+        try:
+            announced_carriers(config.microscope, min(config.microscope.sensor))
+        except InputError as error:
+            key = error.where if error.where.startswith(WHERE) else WHERE
+            yield Problem(key, "", error.what, error.allowed, error.remedy)
+    roi = config.start.roi
+    height, width = config.microscope.sensor if roi is None else (roi.height, roi.width)
+    if wanting and height != width:
+        what, remedy = f"{height} x {width} px", "choose a square start.roi"
+        yield Problem(wanting[0], what, "stacks are reconstructed on square frames", "", remedy)
 
 
 def _start(config: ExperimentConfig) -> Iterator[Problem]:

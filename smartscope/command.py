@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smartscope.frame import Certainty, Roi
 
 if TYPE_CHECKING:
     import useq
+
+NO_LIGHTS: Mapping[str, float] = MappingProxyType({})
+"""No light is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,8 @@ class RunPlan:
 
     name: str
     events: tuple[useq.MDAEvent, ...]
+    lights_mw: Mapping[str, float] = field(default_factory=dict)
+    """Power of lights during the plan; those that are not named stay as they are."""
 
     @property
     def setting(self) -> str:

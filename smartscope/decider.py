@@ -131,10 +131,11 @@ class Decider:
         if self._busy:
             return Verdict(None, "busy", f"still on its way: {', '.join(sorted(self._busy))}")
         try:
-            events = self._plan_gate.check(request.command.events, moment.settings, moment.t_ns)
+            plan = request.command
+            events = self._plan_gate.check(plan.events, moment.settings, moment.t_ns, plan.lights_mw)
         except Refused as error:
             return Verdict(None, "plan", error.line())
-        granted = RunPlan(request.command.name, tuple(events))
+        granted = RunPlan(plan.name, tuple(events), plan.lights_mw)
         return Verdict(granted, would_grant=granted)
 
     def _remember(self, verdict: Verdict) -> Verdict:

@@ -31,6 +31,6 @@ def carry_out(microscope: Microscope, grabber: Grabber, command: Command) -> App
     if not isinstance(command, RunPlan):
         return microscope.apply(command)
     t_called_ns = grabber.now_ns()
-    for frame in microscope.run_plan(command.events):
+    for frame in microscope.run_plan(command.events, command.lights_mw):
         grabber.receive(frame)
     return Applied(command, command, t_called_ns, grabber.now_ns())

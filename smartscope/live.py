@@ -21,6 +21,8 @@ from smartscope.safety.watchdog import Watchdog
 
 SLICE_S = 0.005
 """How long a thread waits at most before it shows that it is alive."""
+RESULT_WAIT_S = 0.25
+"""A result waits so long for the loop to take the one before: what was understood is not lost to a busy moment."""
 LOAN_MS = 5000.0
 """A loan of the camera (restart, planned part) may keep the grabber silent for so long; its dose was reserved."""
 SWITCH_INTERVAL_S = 0.0005
@@ -82,6 +84,7 @@ class LiveRun:
             self._watchdog.forget("grabber")
             self._stop.set()
             self._mailbox.close()
+            self._results.close()
             loop.end()
             for thread in self._threads.values():
                 thread.join(timeout=2.0)
@@ -140,7 +143,9 @@ class LiveRun:
         if window is None:
             return
         try:
-            self._results.put(self._pipeline.process(window))
+            result = self._pipeline.process(window)
+            self._results.wait_until_taken(RESULT_WAIT_S)
+            self._results.put(result)
         except StageFailed as error:
             loop.contain(error)
         self._understood += 1

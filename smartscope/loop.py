@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smartscope.command import Applied, Command, MoveFocus, MoveStage, Request, SetExposure, SetLight, SetRoi
+from smartscope.command import Applied, Command, MoveFocus, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
 from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider, Ruling
 from smartscope.decision import Decision
@@ -226,6 +226,8 @@ class Loop:
         if ruling.verdict.granted is None:
             self._write(ruling, moment, result, None)
             return
+        if isinstance(ruling.verdict.granted, RunPlan):
+            self._begin_lights_of(ruling.verdict.granted)
         errand = Errand(ruling, moment, result, send(ruling.verdict.granted))
         if errand.future.done():
             self._conclude(errand)
@@ -250,6 +252,8 @@ class Loop:
     def _give_up(self, errand: Errand, why: str) -> None:
         """Write down a granted command of which nothing came."""
         verdict = errand.ruling.verdict
+        if isinstance(verdict.granted, RunPlan):
+            self._end_lights_of(verdict.granted, self._clock.now_ns())
         said = f"{verdict.why}; {why}" if verdict.why else why
         self._write(replace(errand.ruling, verdict=replace(verdict, why=said)), errand.moment, errand.result, None)
 
@@ -311,8 +315,9 @@ class Loop:
         if isinstance(command, SetLight):
             rises = command.power_mw > self._ledger.power_mw(command.light)
             t_ns = applied.t_called_ns if rises else applied.t_effect_ns
-            self._ledger.set_light(command.light, command.power_mw, t_ns)
-            self._note("light", t_ns, light=command.light, power_mw=command.power_mw)
+            self._light_account(command.light, command.power_mw, t_ns)
+        elif isinstance(command, RunPlan):
+            self._end_lights_of(command, applied.t_effect_ns)
         elif isinstance(command, SetExposure):
             overhead_ms = self._microscope.capabilities().frame_period_overhead_ms
             duty = command.exposure_ms / (command.exposure_ms + overhead_ms)
@@ -320,6 +325,21 @@ class Loop:
             self._note("duty", applied.t_called_ns, fraction=duty)
         elif isinstance(command, MoveStage):
             self._move_account(command.x_um, command.y_um, applied.t_effect_ns)
+
+    def _begin_lights_of(self, plan: RunPlan) -> None:
+        """A plan's lights count from before it begins; one that it lowers counts as it is until its end."""
+        for light, power_mw in plan.lights_mw.items():
+            if power_mw > self._ledger.power_mw(light):
+                self._light_account(light, power_mw, self._clock.now_ns())
+
+    def _end_lights_of(self, plan: RunPlan, t_ns: int) -> None:
+        """After a plan its lights are as the microscope left them."""
+        for light in plan.lights_mw:
+            self._light_account(light, self._microscope.settings().lights_mw[light], t_ns)
+
+    def _light_account(self, light: str, power_mw: float, t_ns: int) -> None:
+        self._ledger.set_light(light, power_mw, t_ns)
+        self._note("light", t_ns, light=light, power_mw=power_mw)
 
     def _move_account(self, x_um: float, y_um: float, t_ns: int) -> None:
         self._ledger.move(x_um, y_um, t_ns)

@@ -45,7 +45,13 @@ class NewestWins(Generic[T]):
                 self._condition.wait(timeout_s)
             item, self._item = self._item, None
             self._taken += item is not None
+            self._condition.notify_all()
             return item
+
+    def wait_until_taken(self, timeout_s: float) -> bool:
+        """Give the reader time to take what was put; whether nothing waits any more."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._item is None or self._closed, timeout_s)
 
     def close(self) -> None:
         """Wake whoever waits; nothing more will come."""

@@ -235,6 +235,10 @@ def _check(answer: object, frame: Frame) -> None:
         raise StageFailed("returned a Result about another frame")
     if answer.image is not None and answer.image.shape != frame.pixels.shape:
         raise StageFailed(f"returned an image of shape {answer.image.shape} for a frame of {frame.pixels.shape}")
+    fine = answer.super_resolved
+    if fine is not None and fine.image.shape != tuple(fine.scale * edge for edge in frame.pixels.shape):
+        what = f"a super-resolved image of {fine.image.shape} for a frame of {frame.pixels.shape}"
+        raise StageFailed(f"returned {what}, {fine.scale} times finer")
     for name, trust in (("trust", answer.trust), ("trust in the image", answer.image_trust)):
         if trust is not None and not 0.0 <= trust <= 1.0:
             raise StageFailed(f"returned a {name} of {trust}, outside 0..1")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from smartscope.command import Applied, Command, Request
+from smartscope.command import NO_LIGHTS, Applied, Command, Request
 from smartscope.config import CameraCalibration, LightConfig, LimitsConfig, MicroscopeConfig, OpticsConfig
 from smartscope.frame import Frame, Roi, Settings
 from smartscope.result import Result
@@ -44,6 +44,8 @@ class Instrument:
     optics: OpticsConfig
     stage_affine: tuple[tuple[float, float], tuple[float, float]] | None = None
     """As in ``Capabilities``."""
+    lights: tuple[LightConfig, ...] = ()
+    """Names, colours and how much of each arrives in the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,11 @@ class Microscope(Protocol):
     def apply(self, command: Command) -> Applied:
         """Carry out one granted command; raise DeviceError if the hardware does not confirm it."""
 
-    def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
-        """Run a planned part, hardware-sequenced where possible, while not streaming."""
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
+        """Run a planned part, hardware-sequenced where possible, while not streaming.
+
+        ``lights_mw``: powers during the plan; they return with the other settings, or go dark if the plan fails.
+        """
 
     def dark(self, since_ns: int = 0) -> None:
         """Every light off; safe to call twice and from any thread. ``since_ns``: they went dark by themselves then."""

@@ -24,7 +24,13 @@ from smartscope.moment import Moment
 from smartscope.pipeline import Pipeline
 from smartscope.recorder import folder as files
 from smartscope.recorder.reader import RunReader
-from smartscope.recorder.rows import command_from_row, decision_from_row, frame_from_row, result_from_row
+from smartscope.recorder.rows import (
+    as_recorded,
+    command_from_row,
+    decision_from_row,
+    frame_from_row,
+    result_from_row,
+)
 from smartscope.result import Result
 from smartscope.safety.gate import SafetyGate
 from smartscope.safety.ledger import DoseLedger
@@ -224,7 +230,8 @@ def _answer(decision: Decision) -> Answer:
 
 def _ruled(ruling: Ruling, frame: Frame) -> Answer:
     verdict = ruling.verdict
-    return Answer(frame.index, ruling.policy, ruling.request.command, verdict.would_grant, verdict.clipped_by)
+    granted = None if verdict.would_grant is None else as_recorded(verdict.would_grant)
+    return Answer(frame.index, ruling.policy, as_recorded(ruling.request.command), granted, verdict.clipped_by)
 
 
 def _place(answer: Answer) -> tuple[int, str, str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from smartscope.frame import Frame
+from smartscope.frame import Frame, Settings
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -60,6 +61,32 @@ class Tracks:
 
 
 @dataclass(frozen=True, slots=True)
+class SuperResolved:
+    """A finer image of the same field, made from several raw frames, and how far it can be believed."""
+
+    image: Floats
+    """(sH, sW) float32, photo-electrons per raw pixel and frame; the field's outer corners are the frame's."""
+    scale: int
+    """s: its pixels along one of the frame's."""
+    verdict: Literal["ok", "weak", "fail"]
+    """``fail``: the image is widefield on the finer grid."""
+    why: tuple[str, ...] = ()
+    """One sentence for each thing that is wrong, the worst first; empty if ok."""
+    resolution_nm: float = 0.0
+    """Expected of this image; never beyond what optics and pattern carry."""
+    raw_frames: tuple[int, int] = (0, 0)
+    """Index of the first and of the last raw frame in it."""
+    settings: Settings | None = None
+    """Under which all of them were exposed, without the pattern."""
+    preview: bool = False
+    """Made from fewer frames than would tell the orders apart: for the eye, not for measurement."""
+    error_map: Floats | None = None
+    """(h, w) float32, blocks of ``RESIDUAL_BLOCK_PX`` raw pixels: what the image, blurred and patterned again, leaves
+    of the raw frames, in standard deviations of what noise leaves. About 1; more where structure was removed or
+    invented. None where it was not worked out for this image."""
+
+
+@dataclass(frozen=True, slots=True)
 class StageTiming:
     """How long one model took, and whether its answer counts."""
 
@@ -94,6 +121,8 @@ class Result:
     residual_map: Floats | None = None
     """(2, h, w) float32: what ``image`` leaves of the frame, block by block, over what noise leaves: residuals as they
     are, and smoothed at the scale of the optics. About 1 or less; more where structure was removed or invented."""
+    super_resolved: SuperResolved | None = None
+    """In the result of the frame with which it was found complete; its figures are in ``quality``."""
     from_image: frozenset[str] = frozenset()
     """What rests on ``image``, not on raw frames alone: ``detections``, ``tracks``, names of ``quality``; kept by the
     pipeline."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import useq
 
 from smartscope.admission import Admission
 from smartscope.clock import VirtualClock
-from smartscope.command import Applied, Command, MoveFocus, MoveStage, SetExposure, SetLight, SetRoi
+from smartscope.command import NO_LIGHTS, Applied, Command, MoveFocus, MoveStage, SetExposure, SetLight, SetRoi
 from smartscope.config import ExperimentConfig
 from smartscope.decider import Decider, RankedPolicy
 from smartscope.decision import Decision
@@ -125,13 +125,15 @@ class FakeMicroscope:
             self.now = replace(self.now, roi=command.roi)
         return Applied(command, command, now_ns, now_ns)
 
-    def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         self.calls.append("plan")
+        before, self.now = self.now, replace(self.now, lights_mw={**self.now.lights_mw, **lights_mw})
         for number, event in enumerate(events):
             self.clock.sleep((event.exposure or 1.0) / 1e3)
             now_ns = self.clock.now_ns()
             yield replace(a_frame(-1, number, self._epoch + 1, now_ns), settings=self.now, t_received_ns=now_ns)
         self._epoch += 1
+        self.now = before
 
     def dark(self, since_ns: int = 0) -> None:
         self.darkened += 1

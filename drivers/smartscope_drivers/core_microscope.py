@@ -11,14 +11,14 @@ import atexit
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 import useq
 from pymmcore_plus import CMMCorePlus
 
-from smartscope.command import Applied, Command, RunPlan, SetExposure, SetLight, SetPreset, SetRoi
+from smartscope.command import NO_LIGHTS, Applied, Command, RunPlan, SetExposure, SetLight, SetPreset, SetRoi
 from smartscope.errors import DeviceError, Refused
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Capabilities, Lights, MicroscopeSetup
@@ -27,9 +27,11 @@ from smartscope_drivers.core_camera import CoreCamera, Image
 from smartscope_drivers.core_tools import close_core, device_errors
 from smartscope_drivers.entry_state import EntryState
 from smartscope_drivers.options import CoreOptions
+from smartscope_drivers.plan_engine import Planned
 from smartscope_drivers.plans import Plan
 from smartscope_drivers.presets import devices_of, free_presets
 from smartscope_drivers.roles import Roles, light_devices, make_current
+from smartscope_drivers.slm_memory import SlmMemory
 from smartscope_drivers.stamping import Stamper
 
 T = TypeVar("T")
@@ -54,6 +56,7 @@ class CoreMicroscope:
         """
         self._core, self._roles, self._setup, self._options = core, roles, setup, options
         self._lights = lights
+        self._slms = SlmMemory(core)
         self._clock = setup.clock
         self._epoch = -1
         self._kept: deque[Frame] = deque()
@@ -300,7 +303,7 @@ class CoreMicroscope:
             round(light.settling_ms * 1e6) for light in self._setup.config.lights if light.name == command.light
         )
 
-    def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         """Run a planned part in an epoch of its own, hardware-sequenced where possible; the settings return afterwards.
 
         Raises:
@@ -309,17 +312,17 @@ class CoreMicroscope:
         if self.streaming:
             raise DeviceError("a plan needs the camera, which streams", where="run_plan", remedy="stop it first")
         self._epoch, self._arrival_origin_ns = self._epoch + 1, None
-        plan = Plan(
-            self._core, self._camera, self._clock, self.apply, self.settings, self._setup.config.lights, self._free
-        )
-        return (self._planned(image, settings) for image, settings in plan.run(events, self.dark))
+        core, camera, config = self._core, self._camera, self._setup.config
+        plan = Plan(core, camera, self._clock, self.apply, self.settings, config.lights, self._free, self._slms)
+        return (self._planned(planned) for planned in plan.run(events, lights_mw, self.dark))
 
-    def _planned(self, image: Image, settings: Settings | None) -> Frame:
-        """A frame of a plan; ``settings`` where the hardware stepped through a list by itself."""
-        frame = self._frame(image)
-        if settings is None:
-            return frame
-        return replace(frame, settings=settings, certainty=dict.fromkeys(frame.certainty, Certainty.ASSUMED))
+    def _planned(self, planned: Planned) -> Frame:
+        """A frame of a plan, with the settings of its step where the hardware went through a list by itself."""
+        frame = self._frame(planned.image)
+        if planned.settings is None:
+            return replace(frame, settings=replace(frame.settings, pattern=planned.pattern))
+        certainty = dict.fromkeys(frame.certainty, Certainty.ASSUMED)
+        return replace(frame, settings=planned.settings, certainty=certainty)
 
     # ---------------------------------------------------------------- the end
 

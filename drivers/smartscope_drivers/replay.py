@@ -7,7 +7,7 @@ policies can be shown at work on a movie. Whatever would move something is refus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -15,7 +15,7 @@ import numpy as np
 import useq
 from pydantic import Field
 
-from smartscope.command import Applied, Command, SetExposure, SetLight, SetRoi
+from smartscope.command import NO_LIGHTS, Applied, Command, SetExposure, SetLight, SetRoi
 from smartscope.config import MicroscopeConfig
 from smartscope.errors import DeviceError, InputError, Problem
 from smartscope.frame import Certainty, Frame, Pixels, Roi, Settings
@@ -193,7 +193,7 @@ class ReplayMicroscope:
     def _exposure_ms(self, recorded: Settings | None) -> float:
         return self._interval_ms if recorded is None else recorded.exposure_ms
 
-    def run_plan(self, events: Iterable[useq.MDAEvent]) -> Iterator[Frame]:
+    def run_plan(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float] = NO_LIGHTS) -> Iterator[Frame]:
         """Impossible.
 
         Raises:

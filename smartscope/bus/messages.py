@@ -153,7 +153,8 @@ class Image(Data):
     """Pixels: array ``image`` (H, W).
 
     A denoised image that was judged brings ``residual_map`` (2, h, w): what it leaves of the frame in blocks of 16
-    pixels, over what noise would leave, as it is and smoothed at the scale of the optics.
+    pixels, over what noise would leave, as it is and smoothed at the scale of the optics. A super-resolved image is
+    ``scale`` times finer, in photo-electrons, with its ``verdict`` and, where it was worked out, ``error_map`` (h, w).
     """
 
     type: Literal["frame"]

@@ -73,7 +73,12 @@ class Publisher:
         self._frames: NewestWins[Frame] = NewestWins()
         self._results: NewestWins[Result] = NewestWins()
         self._images: NewestWins[Result] = NewestWins()
-        self._paced: Mapping[str, NewestWins[Any]] = {"raw": self._frames, "denoised": self._images}
+        self._fine: NewestWins[Result] = NewestWins()
+        self._paced: Mapping[str, NewestWins[Any]] = {
+            "raw": self._frames,
+            "denoised": self._images,
+            "super_resolved": self._fine,
+        }
         self._queue: BoundedQueue[tuple[str, dict[str, Any], int]] = BoundedQueue(EVENTS_WAITING)
         self._newest: dict[str, tuple[int, Frame | Result]] = {}
         self._offered: Counter[str] = Counter()
@@ -105,8 +110,13 @@ class Publisher:
             self._bell.set()
 
     def offer_result(self, result: Result) -> None:
-        """Show what models said: denoised image, detections and tracks, those that are there."""
-        parts = {"denoised": result.image, "detections": result.detections, "tracks": result.tracks}
+        """Show what models said: images, detections and tracks, those that are there."""
+        parts = {
+            "denoised": result.image,
+            "super_resolved": result.super_resolved,
+            "detections": result.detections,
+            "tracks": result.tracks,
+        }
         for stream, part in parts.items():
             if part is not None:
                 self._note(stream, result)
@@ -135,7 +145,7 @@ class Publisher:
 
     def statistics(self) -> PublisherStatistics:
         """Counts so far."""
-        boxes = (self._frames, self._results, self._images, self._queue)
+        boxes = (self._frames, self._results, self._images, self._fine, self._queue)
         dropped = sum(box.statistics().displaced for box in boxes)
         return PublisherStatistics(self._offered.copy(), self._sent.copy(), dropped, self._rejected, self._why_rejected)
 
@@ -208,6 +218,8 @@ class Publisher:
             self._send_content("tracks", result)
             if result.image is not None:
                 self._images.put(result)
+            if result.super_resolved is not None:
+                self._fine.put(result)
         for stream, box in self._paced.items():
             if box.statistics().waiting and self._turn_of(stream, self._interval_ns):
                 self._send_content(stream, box.take())

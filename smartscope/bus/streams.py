@@ -10,7 +10,7 @@ from typing import Any
 from smartscope.bus.messages import VERSION
 from smartscope.bus.wire import Arrays
 from smartscope.frame import Frame
-from smartscope.result import Detections, Result, Tracks
+from smartscope.result import Detections, Result, SuperResolved, Tracks
 
 _UNITS = {
     "x_px": "px",
@@ -27,6 +27,7 @@ _UNITS = {
 TOPICS: Mapping[str, str] = {
     "raw": "frame.raw",
     "denoised": "frame.denoised",
+    "super_resolved": "frame.super_resolved",
     "detections": "detections",
     "tracks": "tracks",
 }
@@ -69,6 +70,12 @@ def content_of(stream: str, item: Frame | Result) -> Content | None:
         if item.residual_map is not None:
             arrays = {**arrays, "residual_map": (item.residual_map, "")}
         return Content("frame", stream, item.frame, fields, arrays)
+    if stream == "super_resolved" and (fine := item.super_resolved) is not None:
+        arrays = {"image": (fine.image, "e")}
+        if fine.error_map is not None:
+            arrays = {**arrays, "error_map": (fine.error_map, "sigma")}
+        fields = {**_acquisition(item.frame), **_verdict(item), **_fine(fine)}
+        return Content("frame", stream, item.frame, fields, arrays)
     table = {"detections": item.detections, "tracks": item.tracks}.get(stream)
     return None if table is None else Content(stream, stream, item.frame, _verdict(item), _columns(table))
 
@@ -86,6 +93,18 @@ def _verdict(result: Result) -> dict[str, Any]:
         "from_image": sorted(result.from_image),
         "why_trust": result.why_trust,
         "quality": result.quality,
+    }
+
+
+def _fine(fine: SuperResolved) -> dict[str, Any]:
+    return {
+        "scale": fine.scale,
+        "verdict": fine.verdict,
+        "why_verdict": list(fine.why),
+        "resolution_nm": fine.resolution_nm,
+        "raw_frames": list(fine.raw_frames),
+        "preview": fine.preview,
+        "exposure_ms": None if fine.settings is None else fine.settings.exposure_ms,
     }
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+GAUSSIAN_WIDTH = 0.21
+"""Standard deviation of the Gaussian that fits the in-focus PSF best, in units of lambda / NA."""
 _REACH = 4.5
 """Stamps end so many sigmas from their centre: less than 2e-5 of the light is cut off."""
 
@@ -18,7 +20,7 @@ def sigma_um(emission_nm: float, numerical_aperture: float) -> float:
 
     Zhang, Zerubia, Olivo-Marin, Applied Optics 46 (2007) 1819: least-squares fit to the wide-field PSF.
     """
-    return 0.21 * emission_nm * 1e-3 / numerical_aperture
+    return GAUSSIAN_WIDTH * emission_nm * 1e-3 / numerical_aperture
 
 
 def depth_um(emission_nm: float, numerical_aperture: float, refractive_index: float) -> float:

@@ -26,6 +26,7 @@ DECISIONS = "decisions.jsonl"
 EVENTS = "events.jsonl"
 RESULTS = "results/results.jsonl"
 PROCESSED = "results/processed.jsonl"
+SUPER_RESOLVED = "results/super_resolved.jsonl"
 TRACKS = "results/tracks.csv"
 
 _PACKAGES = (

@@ -36,6 +36,7 @@ class RunReader:
         self.events = JsonLines(path / files.EVENTS)
         self.results = JsonLines(path / files.RESULTS)
         self.processed_rows = JsonLines(path / files.PROCESSED)
+        self.super_resolved_rows = JsonLines(path / files.SUPER_RESOLVED)
         self.frames: Sequence[Frame] = _Frames(self)
         """Frames in order; pixels are read when a frame is asked for."""
         self._stores: dict[Path, Any] = {}
@@ -57,7 +58,11 @@ class RunReader:
         return replace(frame, pixels=self._plane(self.path / row["store"], row["plane"]))
 
     def processed(self, row: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        """The (H, W) denoised image, float32 ADU, of one of ``processed_rows``; raises InputError if it is gone."""
+        """The image, float32, of one of ``processed_rows`` (ADU) or of ``super_resolved_rows`` (photo-electrons).
+
+        Raises:
+            InputError: it is gone.
+        """
         image: npt.NDArray[np.float32] = self._plane(self.path / "results" / row["store"], row["plane"])
         return image
 

@@ -17,7 +17,7 @@ from smartscope.mailbox import BoundedQueue
 from smartscope.ports import Clock
 from smartscope.recorder.folder import RUN, RunFolder, check_space, iso
 from smartscope.recorder.image_stack import ImageStack
-from smartscope.recorder.rows import without_pixels
+from smartscope.recorder.rows import without_image, without_pixels
 from smartscope.recorder.stack_log import OpenStack
 from smartscope.recorder.tables import Affine, Geometry
 from smartscope.recorder.writer import EventItem, Item, ResultItem, RunWriter
@@ -81,7 +81,7 @@ class Recorder:
         self._queue: BoundedQueue[Item] = BoundedQueue(config.queue_mb * 1e6)
         self._closing, self._taken, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._fault: RecorderError | None = None
-        self._received = self._refused = self._images = self._rows_lost = 0
+        self._received = self._refused = self._images = self._fine_images = self._rows_lost = 0
         self._began_s = self._ended_s = self._space_checked_s = 0.0
         kind = "virtual" if clock.virtual else "live"
         folder.update(clock=kind, clock_origin_ns=clock.now_ns(), started_at=iso(datetime.now()))
@@ -118,17 +118,24 @@ class Recorder:
         raise RecorderError(self._fault.line() if self._fault else "the recorder is finished, a frame came after it")
 
     def put_result(self, result: Result, context_row: Mapping[str, Any] | None = None) -> None:
-        """Take a result; every ``processed_every``-th image is kept. A refusal is a fault, not an exception."""
-        image = result.image
+        """Take a result; of its images every n-th is kept. A refusal is a fault, not an exception."""
+        image, fine = result.image, result.super_resolved
         if image is not None:
             every = self._config.processed_every
             if not every or self._images % every:
                 image = None
             self._images += 1
+        if fine is not None:
+            every = self._config.super_resolved_every
+            if not every or self._fine_images % every:
+                fine = without_image(fine)
+            self._fine_images += 1
         objects = len(result.detections or ()) + len(result.tracks or ())
         weight = _ROW_BYTES + 40 * objects + (image.nbytes if image is not None else 0)
+        weight += fine.image.nbytes if fine is not None else 0
         residual_map = None if image is None else result.residual_map
-        slim = replace(result, frame=without_pixels(result.frame), image=image, residual_map=residual_map)
+        frame = without_pixels(result.frame)
+        slim = replace(result, frame=frame, image=image, residual_map=residual_map, super_resolved=fine)
         self._put_row(ResultItem(slim, context_row), weight)
 
     def put_decision(self, decision: Decision) -> None:

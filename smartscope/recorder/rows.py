@@ -23,8 +23,9 @@ from smartscope.command import (
 from smartscope.decision import Decision
 from smartscope.errors import InputError
 from smartscope.frame import Certainty, Frame, Roi, Settings
+from smartscope.image_names import image_name
 from smartscope.ports import Delay, DoseState
-from smartscope.result import Detections, Result, StageTiming, Tracks
+from smartscope.result import Detections, Result, StageTiming, SuperResolved, Tracks
 
 Row = dict[str, Any]
 Columns = TypeVar("Columns", Detections, Tracks)
@@ -35,11 +36,46 @@ _COMMANDS: dict[str, type[Any]] = {
 _NUMBERS = ("exposure_ms", "power_mw", "x_um", "y_um", "z_um")
 _INTEGER_COLUMNS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
 _NO_PIXELS = np.empty((0, 0), np.uint16)
+_NO_IMAGE = np.empty((0, 0), np.float32)
 
 
 def without_pixels(frame: Frame) -> Frame:
     """The same frame holding no image memory; what ``frame_from_row`` gives back."""
     return replace(frame, pixels=_NO_PIXELS)
+
+
+def without_image(fine: SuperResolved) -> SuperResolved:
+    """The same verdict holding no image memory; what ``super_resolved_from_row`` gives back."""
+    return replace(fine, image=_NO_IMAGE, error_map=None)
+
+
+def super_resolved_to_row(fine: SuperResolved) -> Row:
+    """The verdict on a super-resolved image, and its error map to two digits where there is one."""
+    return {
+        "scale": fine.scale,
+        "verdict": fine.verdict,
+        "why": list(fine.why),
+        "resolution_nm": fine.resolution_nm,
+        "raw_frames": list(fine.raw_frames),
+        "preview": fine.preview,
+        "settings": None if fine.settings is None else settings_to_row(fine.settings),
+        "error_map": None if fine.error_map is None else fine.error_map.astype(float).round(2).tolist(),
+    }
+
+
+def super_resolved_from_row(row: Mapping[str, Any]) -> SuperResolved:
+    """The verdict, without image and error map."""
+    first, last = row["raw_frames"]
+    return SuperResolved(
+        image=_NO_IMAGE,
+        scale=int(row["scale"]),
+        verdict=row["verdict"],
+        why=tuple(row["why"]),
+        resolution_nm=float(row["resolution_nm"]),
+        raw_frames=(int(first), int(last)),
+        preview=bool(row["preview"]),
+        settings=None if row["settings"] is None else settings_from_row(row["settings"]),
+    )
 
 
 def roi_to_row(roi: Roi) -> list[int]:
@@ -108,19 +144,43 @@ def command_to_row(command: Command) -> Row:
     """``{"type": "SetExposure", "exposure_ms": …}``."""
     row: Row = {"type": type(command).__name__}
     if isinstance(command, RunPlan):
-        events = [event.model_dump(mode="json", exclude_unset=True) for event in command.events]
-        return {**row, "name": command.name, "events": events}
+        lights = {"lights_mw": dict(command.lights_mw)} if command.lights_mw else {}
+        return {**row, "name": command.name, "events": [event_to_row(event) for event in command.events], **lights}
     for item in fields(command):
         value = getattr(command, item.name)
         row[item.name] = roi_to_row(value) if isinstance(value, Roi) else value
     return row
 
 
+def event_to_row(event: useq.MDAEvent) -> Row:
+    """An event of a plan; images for an SLM are named by their hash, not repeated."""
+    row: Row = event.model_dump(mode="json", exclude_unset=True, exclude={"slm_image"})
+    if event.slm_image is not None:
+        row["slm_image"] = {
+            "data": image_reference(event.slm_image.data),
+            **event.slm_image.model_dump(mode="json", exclude={"data"}, exclude_defaults=True),
+        }
+    return row
+
+
+def image_reference(data: object) -> object:
+    """The name of an image; a single value, or what is a reference already, as it is."""
+    image = np.asarray(data)
+    return image.item() if image.ndim == 0 else image_name(image)
+
+
+def as_recorded(command: Command) -> Command:
+    """The command as a run's record gives it back: a plan's images are references, and equal ones compare equal."""
+    return command_from_row(command_to_row(command)) if isinstance(command, RunPlan) else command
+
+
 def command_from_row(row: Mapping[str, Any]) -> Command:
-    """The command; raises InputError if its type is unknown."""
+    """The command; raises InputError if its type is unknown. The images of a plan are references, never to be shown."""
     values = dict(row)
     if values["type"] == RunPlan.__name__:
-        return RunPlan(values["name"], tuple(useq.MDAEvent.model_validate(event) for event in values["events"]))
+        lights_mw = {light: float(power_mw) for light, power_mw in values.get("lights_mw", {}).items()}
+        events = tuple(useq.MDAEvent.model_validate(event) for event in values["events"])
+        return RunPlan(values["name"], events, lights_mw)
     kind = _COMMANDS.get(values.pop("type"))
     if kind is None:
         raise InputError(
@@ -192,6 +252,8 @@ def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) 
         "detections": None if result.detections is None else columns_to_row(result.detections),
         "tracks": None if result.tracks is None else columns_to_row(result.tracks),
     }
+    if (fine := result.super_resolved) is not None:
+        row["super_resolved"] = super_resolved_to_row(without_image(fine))
     if context_row is not None:
         row["context"] = dict(context_row)
     return row
@@ -210,6 +272,7 @@ def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
         why_trust=row["why_trust"],
         timings=tuple(StageTiming(*timing) for timing in row["timings"]),
         ready_ns=row["ready_ns"],
+        super_resolved=super_resolved_from_row(row["super_resolved"]) if "super_resolved" in row else None,
     )
 
 

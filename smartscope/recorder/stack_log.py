@@ -45,12 +45,12 @@ class StackLog:
         """Whether chunks are under way."""
         return self._current is not None and self._current.busy
 
-    def add(self, image: Image, frame: Frame, row: Mapping[str, Any]) -> None:
-        """Take an (H, W) image that was exposed with ``frame``; its row gains ``store`` and ``plane``."""
+    def add(self, image: Image, frame: Frame, row: Mapping[str, Any], scale: int = 1) -> None:
+        """Take an (H, W) image of ``frame``, ``scale`` times finer; its row gains ``store`` and ``plane``."""
         self.tally.taken += 1
         if self._current is None or image.shape != self._current.plane_shape:
             self.close()
-            self._current = self._begin(image, frame)
+            self._current = self._begin(image, frame, scale)
         self._last_mid_ns = frame.t_mid_ns
         self._current.add(image, {**row, "store": self._store, "plane": self._current.planes})
 
@@ -77,7 +77,7 @@ class StackLog:
             self._current.finish(span_s / steps if steps > 0 and span_s > 0 else self._exposure_s)
             self._current = None
 
-    def _begin(self, image: Image, frame: Frame) -> ChunkWriter:
+    def _begin(self, image: Image, frame: Frame, scale: int) -> ChunkWriter:
         suffix = f"_{self._stacks}" if self._stacks else ""
         self._store = f"{self._stem}{suffix}.ome.zarr"
         self._stacks += 1
@@ -90,7 +90,7 @@ class StackLog:
             self._dtype,
             per_chunk,
             compression=self._config.compression,
-            pixel_size_um=self._pixel_size_um,
+            pixel_size_um=self._pixel_size_um / scale,
             interval_s=self._exposure_s,
         )
         return ChunkWriter(stack, image.shape, self._dtype, per_chunk, self._log, self.tally)

@@ -16,7 +16,7 @@ from smartscope.decision import Decision
 from smartscope.frame import Frame
 from smartscope.recorder import folder as files
 from smartscope.recorder.jsonl import JsonLinesWriter
-from smartscope.recorder.rows import decision_to_row, frame_to_row, result_to_row
+from smartscope.recorder.rows import decision_to_row, frame_to_row, result_to_row, super_resolved_to_row
 from smartscope.recorder.stack_log import OpenStack, StackLog
 from smartscope.recorder.tables import Geometry, TrackTable
 from smartscope.result import Result
@@ -50,9 +50,9 @@ class RunWriter:
         self._flushed_s = time.monotonic()
         self._frame_rows = self._refused = 0
         with ExitStack() as stack:
-            logs = (files.FRAMES, files.PROCESSED, files.RESULTS, files.DECISIONS, files.EVENTS)
+            logs = (files.RESULTS, files.DECISIONS, files.EVENTS, files.FRAMES, files.PROCESSED, files.SUPER_RESOLVED)
             opened = [stack.enter_context(closing(JsonLinesWriter(run / name))) for name in logs]
-            self._frame_log, processed_log, self._results, self._decisions, self._events = opened
+            self._results, self._decisions, self._events, self._frame_log, processed_log, fine_log = opened
             self._tracks = TrackTable(run / files.TRACKS, geometry)
             stack.callback(self._tracks.close)
             self._files = stack.pop_all()
@@ -60,6 +60,8 @@ class RunWriter:
         self._frames = StackLog(run, "frames", np.uint16, self._frame_log, config, pixel_size_um, open_stack)
         results = run / "results"
         self._processed = StackLog(results, "processed", np.float32, processed_log, config, pixel_size_um, open_stack)
+        self._fine = StackLog(results, "super_resolved", np.float32, fine_log, config, pixel_size_um, open_stack)
+        self._stacks = (self._frames, self._processed, self._fine)
 
     @property
     def frames_written(self) -> int:
@@ -79,7 +81,7 @@ class RunWriter:
     @property
     def busy(self) -> bool:
         """Whether chunks are on their way to the disk."""
-        return self._frames.busy or self._processed.busy
+        return any(stack.busy for stack in self._stacks)
 
     def write(self, item: Item) -> None:
         """Put one item on its way; rows are on disk when this returns, images when they are listed."""
@@ -95,25 +97,25 @@ class RunWriter:
 
     def tend(self, *, idle: bool) -> None:
         """List what has arrived, and flush when ``flush_s`` has passed; ``idle``: there is time to wait for a chunk."""
-        for stack in (self._frames, self._processed):
+        for stack in self._stacks:
             stack.settle(wait=idle)
         now_s = time.monotonic()  # the disk's rhythm is wall time also where the run's clock is virtual
         if now_s - self._flushed_s >= self._config.flush_s:
-            self._frames.flush()
-            self._processed.flush()
+            for stack in self._stacks:
+                stack.flush()
             self._flushed_s = now_s
 
     def abandon(self) -> None:
         """After an error: images not yet on disk are given up, further ones are discarded; rows are still tried."""
         self._abandoned = True
-        self._frames.abandon()
-        self._processed.abandon()
+        for stack in self._stacks:
+            stack.abandon()
 
     def close(self) -> None:
         """Flush, trim and close everything; each part is tried, and the first error comes out at the end."""
-        with self._files as stack:
-            stack.callback(self._processed.close)
-            stack.callback(self._frames.close)
+        with self._files as closing_last:
+            for stack in reversed(self._stacks):
+                closing_last.callback(stack.close)
 
     def _write_frame(self, frame: Frame) -> None:
         if self._abandoned:
@@ -130,5 +132,8 @@ class RunWriter:
             left = item.result.residual_map
             row = {"frame": frame.index, "residual_map": None if left is None else left.astype(float).round(2).tolist()}
             self._processed.add(image, frame, row)
+        fine = item.result.super_resolved
+        if fine is not None and fine.image.size and not self._abandoned:
+            self._fine.add(fine.image, frame, {"frame": frame.index, **super_resolved_to_row(fine)}, fine.scale)
         self._results.append(result_to_row(item.result, item.context_row))
         self._tracks.append(item.result)

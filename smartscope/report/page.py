@@ -31,6 +31,7 @@ LINKS = (
     "results/results.jsonl",
     "results/tracks.csv",
     "results/processed.ome.zarr",
+    "results/super_resolved.ome.zarr",
 )
 
 
@@ -53,6 +54,7 @@ def page(record: Record) -> str:
     summary = summary_of(record, target)
     seen = (
         pictures.raw_beside_denoised(record)
+        + pictures.raw_beside_super_resolved(record)
         + pictures.last_objects(record, target)
         + pictures.specimen_map(record, target)
     )

@@ -94,6 +94,29 @@ def raw_beside_denoised(record: Record) -> str:
     return ""
 
 
+def raw_beside_super_resolved(record: Record) -> str:
+    """The middle of the last raw frame of a stack and of the image made from it, with its verdict."""
+    for row in reversed(record.super_resolved):
+        frame_row = record.frame_row(row["frame"])
+        raw = read_image(record, frame_row) if frame_row else None
+        fine = read_image(record, row)
+        if raw is None or fine is None:
+            continue
+        pixel_um = scene(record).pixel_um
+        scale = int(row["scale"])
+        edge = min(*raw.shape, MOST_PX // scale)
+        raw, fine = _middle(raw, edge), _middle(fine, scale * edge)
+        said = f"{row['verdict']}, expected resolution {row['resolution_nm']:.0f} nm"
+        if row["why"]:
+            said += f": {row['why'][0]}"
+        title = "Preview" if row["preview"] else "Super-resolved"
+        frames = f"frame {row['frame']:,}, the last of its stack"
+        return _picture(raw, *_contrast(raw), pixel_um, "Raw, patterned", frames) + _picture(
+            fine, *_contrast(fine), pixel_um / scale, title, said
+        )
+    return ""
+
+
 def _left(row: Row, pixel_um: float) -> str:
     """What the denoised image leaves of structure, block by block."""
     if not (residual_map := row.get("residual_map")):
@@ -225,10 +248,10 @@ def _path(places: npt.NDArray[np.float64]) -> str:
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in places.T.tolist())
 
 
-def _middle(image: Image) -> Image:
+def _middle(image: Image, edge: int = MOST_PX) -> Image:
     height, width = image.shape
-    top, left = max(0, (height - MOST_PX) // 2), max(0, (width - MOST_PX) // 2)
-    middle: Image = image[top : top + MOST_PX, left : left + MOST_PX]
+    top, left = max(0, (height - edge) // 2), max(0, (width - edge) // 2)
+    middle: Image = image[top : top + edge, left : left + edge]
     return middle
 
 

@@ -28,6 +28,7 @@ _NEEDED = {
     files.DECISIONS: ("t_ns", "policy", "asked", "granted", "clipped_by", "why", "t_received_ns", "t_applied_ns"),
     files.EVENTS: ("t_ns", "kind"),
     files.PROCESSED: ("frame", "store", "plane"),
+    files.SUPER_RESOLVED: ("frame", "store", "plane", "scale"),
 }
 """A row without these is as good as damaged."""
 
@@ -63,6 +64,7 @@ class Record:
     decisions: list[Row]
     events: list[Row]
     processed: list[Row]
+    super_resolved: list[Row]
     counts: Mapping[str, int]
     """Lines in each file, read or not."""
     notes: tuple[str, ...]
@@ -123,6 +125,7 @@ def read(run_folder: Path) -> Record:
         decisions=rows[files.DECISIONS],
         events=rows[files.EVENTS],
         processed=rows[files.PROCESSED],
+        super_resolved=rows[files.SUPER_RESOLVED],
         counts={name: len(lines[name]) for name in names},
         notes=tuple(notes),
         _frame_lines=lines[files.FRAMES],

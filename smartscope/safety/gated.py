@@ -41,7 +41,7 @@ class GatedMicroscope:
             self._gate.ledger.move(command.x_um, command.y_um, applied.t_effect_ns)
         return applied
 
-    def run_plan(self, events: Any) -> Any:
+    def run_plan(self, events: Any, lights_mw: Any = None) -> Any:
         """Refused: a plan needs the loop, which reserves its dose.
 
         Raises:

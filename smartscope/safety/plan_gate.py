@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
 import useq
 
+from smartscope.command import NO_LIGHTS, Request, SetLight
 from smartscope.config import LightConfig
 from smartscope.errors import Refused
 from smartscope.frame import Settings
 from smartscope.safety.gate import SafetyGate
 from smartscope.safety.walls import may_stand
 
+PATTERN = "pattern"
+"""Key of an event's metadata: step of the structured illumination, from 0."""
 MAX_EVENTS = 100_000
 """A plan must end; one that yields more events than this is taken for endless."""
 
@@ -26,11 +29,18 @@ class PlanGate:
         self._gate = gate
         self._light_devices = {device for light in lights for device in (light.device, light.switch_device) if device}
 
-    def check(self, events: Iterable[useq.MDAEvent], settings: Settings, t_ns: int) -> list[useq.MDAEvent]:
+    def check(
+        self,
+        events: Iterable[useq.MDAEvent],
+        settings: Settings,
+        t_ns: int,
+        lights_mw: Mapping[str, float] = NO_LIGHTS,
+    ) -> list[useq.MDAEvent]:
         """The plan as a list, if every event is within the limits and its dose within the budget.
 
-        The lights are taken to stay as ``settings`` says, on from the start of the plan to its end (camera-gated ones
-        during exposures). Between this call and the plan's end, ``gate.begin_plan`` keeps others from the dose.
+        The lights are taken to be as ``lights_mw`` says, and those that it does not name as ``settings`` says, from the
+        start of the plan to its end (camera-gated ones during exposures). Between this call and the plan's end,
+        ``gate.begin_plan`` keeps others from the dose.
 
         Raises:
             Refused: names the event by its position in the plan, the value, the limit and the remedy.
@@ -40,13 +50,27 @@ class PlanGate:
         plan = list(islice(events, MAX_EVENTS + 1))
         if len(plan) > MAX_EVENTS:
             raise Refused("the plan does not end", where="plan", allowed=f"at most {MAX_EVENTS} events")
-        now = settings
+        self._check_lights(lights_mw, settings, t_ns)
+        now = settings = replace(settings, lights_mw={**settings.lights_mw, **lights_mw})
         for number, event in enumerate(plan):
             for what, allowed, remedy in self._faults(event, now):
                 raise Refused(what, where=f"plan event {number}", allowed=allowed, remedy=remedy)
             now = settings_after(event, now)
         self._check_dose(plan, settings, t_ns)
         return plan
+
+    def _check_lights(self, lights_mw: Mapping[str, float], settings: Settings, t_ns: int) -> None:
+        """As live commands are judged, but what would be clipped is refused."""
+        for light, power_mw in lights_mw.items():
+            command = SetLight(light, power_mw)
+            verdict = self._gate.judge(Request(command, "a plan"), settings, t_ns)
+            if verdict.granted != command:
+                raise Refused(
+                    f"{power_mw:g} mW during the plan: {verdict.why}",
+                    where=f"plan light {light}",
+                    allowed=verdict.clipped_by,
+                    remedy="ask for less, or change the limits",
+                )
 
     def _faults(self, event: useq.MDAEvent, now: Settings) -> Iterator[tuple[str, str, str]]:
         """(what, allowed, remedy) of everything wrong with one event, the settings before it being ``now``."""
@@ -157,4 +181,11 @@ def settings_after(event: useq.MDAEvent, now: Settings) -> Settings:
         x_um=now.x_um if event.x_pos is None else event.x_pos,
         y_um=now.y_um if event.y_pos is None else event.y_pos,
         z_um=now.z_um if event.z_pos is None else event.z_pos,
+        pattern=pattern_of(event),
     )
+
+
+def pattern_of(event: useq.MDAEvent) -> int | None:
+    """Step of the structured illumination that an event shows; None: even light."""
+    pattern = event.metadata.get(PATTERN)
+    return pattern if isinstance(pattern, int) else None

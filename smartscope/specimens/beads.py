@@ -13,7 +13,7 @@ from smartscope.config import NotNegative, Positive, Section
 from smartscope.errors import InputError
 from smartscope.optics.psf import add_stamps, defocused_sigma_um
 from smartscope.specimens.photophysics import GREEN_PROTEIN
-from smartscope.specimens.protocol import STEP_S, GroundTruth, PlaceDose, Points, View
+from smartscope.specimens.protocol import FULL_LIGHT, STEP_S, GroundTruth, Light, PlaceDose, Points, View
 
 
 class BeadsOptions(Section):
@@ -78,15 +78,24 @@ class Beads:
         if self._options.bleaching:
             GREEN_PROTEIN.bleach(self._remaining, dose_at(self._now()), wavelength_nm)
 
-    def render(self, expected: npt.NDArray[np.float32], view: View, doses: Mapping[float, float]) -> None:
-        """Add the photo-electrons expected in each pixel to ``expected`` (H, W)."""
+    def render(
+        self,
+        expected: npt.NDArray[np.float32],
+        view: View,
+        doses: Mapping[float, float],
+        light: Light = FULL_LIGHT,
+    ) -> None:
+        """Fill ``expected`` (H, W) with photo-electrons: each bead in the light where it is, on an even haze."""
         emitted = sum(GREEN_PROTEIN.emitted(dose, wavelength_nm) for wavelength_nm, dose in doses.items())
         electrons = emitted * view.detected_fraction
         expected += np.float32(self._options.background_per_um2 * view.pixel_um**2 * electrons)
-        pixels = view.to_pixels(self._now())
+        if light.haze is not None:
+            expected *= light.haze
+        places = self._now()
+        pixels = view.to_pixels(places)
         defocused = defocused_sigma_um(view.sigma_um, view.depth_um, np.full(len(pixels), -view.defocus_um))
         sigma = np.hypot(defocused, self._options.diameter_um / 4)  # a bead is a disc of radius r: variance r^2 / 4
-        amount = electrons * self._options.molecules * self._remaining
+        amount = electrons * self._options.molecules * self._remaining * light.at(places)
         add_stamps(expected, pixels[:, 0], pixels[:, 1], sigma / view.pixel_um, amount)
 
     def ground_truth(self) -> GroundTruth:

@@ -15,7 +15,7 @@ from smartscope.optics.psf import add_stamps, defocused_sigma_um
 from smartscope.specimens import cell_texture
 from smartscope.specimens.cell_motion import KEY_STEPS, CellsOptions, seeded, step
 from smartscope.specimens.photophysics import GREEN_PROTEIN
-from smartscope.specimens.protocol import STEP_S, GroundTruth, PlaceDose, Points, View
+from smartscope.specimens.protocol import FULL_LIGHT, STEP_S, GroundTruth, Light, PlaceDose, Points, View
 
 CYTOPLASM_PER_UM2 = 900.0
 """Molecules in the column over a square micrometre where the cell is thick."""
@@ -103,8 +103,18 @@ class Cells:
         GREEN_PROTEIN.bleach(self._cells_remaining, over_cells, wavelength_nm)
         GREEN_PROTEIN.bleach(self._vesicles_remaining, dose_at(vesicles), wavelength_nm)
 
-    def render(self, expected: npt.NDArray[np.float32], view: View, doses: Mapping[float, float]) -> None:
-        """Add the photo-electrons expected in each pixel to ``expected`` (H, W)."""
+    def render(
+        self,
+        expected: npt.NDArray[np.float32],
+        view: View,
+        doses: Mapping[float, float],
+        light: Light = FULL_LIGHT,
+    ) -> None:
+        """Fill ``expected`` (H, W) with photo-electrons.
+
+        Cells are painted textures, already blurred: the light of each pixel multiplies the whole picture. That is right
+        for coarse patterns; fine fringes come out stronger than a lens would show them (``filaments`` does it right).
+        """
         emitted = sum(GREEN_PROTEIN.emitted(dose, wavelength_nm) for wavelength_nm, dose in doses.items())
         electrons = emitted * view.detected_fraction
         if electrons <= 0:
@@ -113,6 +123,8 @@ class Cells:
         cells, vesicles, z = self._now()
         self._render_bodies(expected, view, cells, CYTOPLASM_PER_UM2 * view.pixel_um**2 * electrons)
         self._render_vesicles(expected, view, vesicles, z, electrons)
+        if light.pixels is not None:
+            expected *= light.pixels
 
     def _render_bodies(self, expected: npt.NDArray[np.float32], view: View, cells: Points, electrons: float) -> None:
         in_focus, sigma = view.sigma_um, defocused_sigma_um(view.sigma_um, view.depth_um, np.array(view.defocus_um))

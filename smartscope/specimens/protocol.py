@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smartscope.frame import Roi
+from smartscope.optics.psf import GAUSSIAN_WIDTH
 
 Points = npt.NDArray[np.float64]
 """(N, 2): x and y."""
@@ -49,6 +50,11 @@ class View:
         (a, b), (c, d) = self.affine_um_per_px
         return float(np.sqrt(abs(a * d - b * c)))
 
+    @property
+    def cutoff_per_um(self) -> float:
+        """Finest frequency that the lens passes, 2 NA / lambda, in cycles per um of the sample."""
+        return 2 * GAUSSIAN_WIDTH / self.sigma_um
+
     def centre_px(self) -> tuple[float, float]:
         """(x, y) of the optical axis in the ROI; the centre of its top-left pixel is (0, 0)."""
         height, width = self.sensor_shape
@@ -71,6 +77,26 @@ class View:
         """Which places (N, 2), with a margin, the light reaches."""
         distance = np.hypot(places_um[:, 0] - self.stage_um[0], places_um[:, 1] - self.stage_um[1])
         return np.asarray(distance < self.lit_radius_um + margin_um)
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """How bright each place is lit during one exposure; 1 is full."""
+
+    at: Callable[[Points], npt.NDArray[np.float64]]
+    """Relative light (N,) at places of the sample (N, 2), um in the stage's coordinates, before any blur."""
+    pixels: npt.NDArray[np.float32] | None = None
+    """(H, W) the same at the centre of each pixel of the ROI; None: full everywhere."""
+    haze: npt.NDArray[np.float32] | None = None
+    """(H, W) the same far out of focus, where fine fringes are blurred away; None: full everywhere."""
+
+
+def _full(places_um: Points) -> npt.NDArray[np.float64]:
+    return np.ones(len(places_um))
+
+
+FULL_LIGHT = Light(_full)
+"""The same light everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +132,17 @@ class Specimen(Protocol):
     def expose(self, wavelength_nm: float, dose_at: PlaceDose) -> None:
         """Bleach by a dose delivered about now."""
 
-    def render(self, expected: npt.NDArray[np.float32], view: View, doses: Mapping[float, float]) -> None:
-        """Add the photo-electrons expected in each pixel to ``expected`` (H, W).
+    def render(
+        self,
+        expected: npt.NDArray[np.float32],
+        view: View,
+        doses: Mapping[float, float],
+        light: Light = FULL_LIGHT,
+    ) -> None:
+        """Fill ``expected`` (H, W), zeros before, with the photo-electrons expected in each pixel.
 
-        ``doses``: wavelength (nm) to J/cm2 of the exposure where the illumination is full; the caller multiplies by
-        the relative illumination of each pixel.
+        ``doses``: wavelength (nm) to J/cm2 of the exposure where the illumination is full; every place gets the part
+        of it that ``light`` says, before the lens blurs what it emits.
         """
 
     def ground_truth(self) -> GroundTruth:

@@ -272,6 +272,18 @@ class MicroscopeContract:
             microscope.start(9)
             assert self.take(microscope).epoch == 9
 
+    def test_a_plan_has_its_own_light(self) -> None:
+        """Every frame of the plan carries the power that was asked for; afterwards it is as before."""
+        with self.opened() as microscope:
+            can = microscope.capabilities()
+            if not can.lights or can.exposure_range_ms[0] == can.exposure_range_ms[1]:
+                pytest.skip("no light, or no plans")
+            light = can.lights[0]
+            before_mw = microscope.apply(SetLight(light, 1.0)).made_true
+            frames = list(microscope.run_plan([useq.MDAEvent(exposure=2.0)] * 2, {light: 2.0}))
+            assert [frame.settings.lights_mw[light] for frame in frames] == pytest.approx([2.0, 2.0], rel=0.05)
+            assert SetLight(light, microscope.settings().lights_mw[light]) == before_mw
+
     def test_a_plan_is_refused_while_streaming(self) -> None:
         """The camera has one owner."""
         with self.opened() as microscope:

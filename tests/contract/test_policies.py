@@ -12,6 +12,7 @@ from smartscope.plugins import build, check_options, find
 from smartscope.policies.exposure import ExposurePolicy
 from smartscope.policies.field_of_view import FieldOfViewPolicy
 from smartscope.policies.laser_power import LaserPowerPolicy
+from smartscope.policies.structured_illumination import StructuredIlluminationPolicy
 from smartscope.ports import Choice, Context, Policy
 from smartscope.testing.policy_contract import LIGHT, PolicyContract, situations
 
@@ -34,6 +35,11 @@ class TestFieldOfViewByStage(PolicyContract):
 class TestFieldOfViewByRoi(PolicyContract):
     def make(self) -> Policy:
         return FieldOfViewPolicy(mode="roi", label="any", roi_px=32, choose="brightest")
+
+
+class TestStructuredIllumination(PolicyContract):
+    def make(self) -> Policy:
+        return StructuredIlluminationPolicy(light=LIGHT)
 
 
 class TestUsersOwn(PolicyContract):

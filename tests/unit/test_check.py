@@ -11,6 +11,20 @@ from smartscope.errors import ConfigurationError
 from smartscope.loading import load
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+FRINGES = "microscope.optics.structured_illumination"
+NINE = [str(step) for step in range(9)]
+
+
+STRUCTURED = DEMO.with_name("structured_illumination.yaml")
+
+
+def test_stacks_want_square_frames_and_something_that_steps_the_fringes(tmp_path: Path) -> None:
+    output = f"output={tmp_path / 'runs'}"
+    check(load(STRUCTURED, [output], {}))
+    oblong = load(STRUCTURED, [output, "start.roi={x: 0, y: 0, width: 128, height: 64}"], {})
+    assert {problem.key for problem in problems(oblong)} == {"pipeline.0"}
+    unstepped = load(STRUCTURED, [output, f"{FRINGES}.slm=null"], {})
+    assert {problem.key for problem in problems(unstepped)} == {FRINGES}
 
 
 def keys(overrides: list[str]) -> set[str]:
@@ -40,6 +54,17 @@ def test_the_demo_is_sound(tmp_path: Path) -> None:
         ("pipeline.1.fallback=denois", "pipeline.1.fallback"),
         ("pipeline.1={model: denoise, fallback: denoise, fallback_options: {x: 1}}", "pipeline.1.fallback_options.x"),
         ("safety.max_result_age_ms=25", "safety.max_result_age_ms"),
+        (
+            f"{FRINGES}={{pupil_fraction: 0.6, slm: {{shape: [512, 512], pixel_size_nm: 250}}}}",
+            f"{FRINGES}.slm.pixel_size_nm",
+        ),
+        (f"{FRINGES}={{beams: 3, slm: {{shape: [512, 512], pixel_size_nm: 90}}}}", FRINGES),
+        (
+            f"{FRINGES}={{pupil_fraction: 1, grating: {{device: G, property: P, values: {NINE}}}}}",
+            f"{FRINGES}.pupil_fraction",
+        ),
+        ("pipeline.0={model: structured_illumination}", "pipeline.0"),
+        ("policies.0={policy: structured_illumination, options: {light: laser_488}}", "policies.0"),
         ("bus.host=0.0.0.0", "bus.host"),
         ("bus.host=somewhere", "bus.host"),
         ("bus.control_port=5601", "bus"),

@@ -16,7 +16,7 @@ from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import DeviceError, DeviceTimeout
 from smartscope.frame import Certainty, Roi
 from smartscope.ports import MicroscopeSetup
-from smartscope_drivers import plans
+from smartscope_drivers import plan_engine
 from smartscope_drivers.micromanager import MicroManagerMicroscope
 from smartscope_drivers.simulated.microscope import SimulatedMicroscope
 
@@ -90,7 +90,7 @@ def test_a_frame_that_does_not_come_ends_the_plan_in_the_dark(
     demo: MicroManagerMicroscope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo.apply(SetLight("led", 1.0))
-    monkeypatch.setattr(plans, "SLACK_S", 0.0)
+    monkeypatch.setattr(plan_engine, "SLACK_S", 0.0)
     monkeypatch.setattr(demo._camera, "next_image", lambda _: None)
     with pytest.raises(DeviceTimeout, match="hardware-triggered frame did not come"):
         list(demo.run_plan([useq.MDAEvent(exposure=2.0)] * 3))
@@ -117,7 +117,9 @@ def test_everything_of_an_event_is_set(simulated: SimulatedMicroscope) -> None:
     assert now.lights_mw == {"laser": 3.0}
     assert not frame.mixed
     assert frame.t_start_ns >= 500_000_000
-    assert not simulated.world.pattern.at(simulated._clock.now_ns()).any()  # type: ignore[union-attr]
+    shown = [simulated.world.pattern.at(t_ns) for t_ns in (frame.t_mid_ns, simulated._clock.now_ns())]
+    assert [set(np.unique(pattern)) for pattern in shown] == [{0.0}, {1.0}]  # type: ignore[arg-type]
+    assert str(simulated._core.getProperty("FilterWheel", "State")) == "0"
     assert simulated.settings().roi == Roi(0, 0, 48, 32)
     assert simulated._core.getCurrentConfig("Filter") == "Emission"
 

@@ -234,6 +234,45 @@ def test_a_planned_part_has_the_camera_to_itself_and_its_frames_go_the_way_of_al
     assert rig.grabber.statistics().lost == 0
 
 
+def test_the_lights_of_a_plan_are_charged_while_it_runs_and_return() -> None:
+    spent: list[float] = []
+    for power_mw in (2.0, 8.0):
+        plan = RunPlan("bright", tuple(useq.MDAEvent(exposure=50.0) for _ in range(4)), {"laser": power_mw})
+
+        def once(context: Context, plan: RunPlan = plan) -> Choice:
+            return Choice([Request(plan, "look closer")] if context.state is None else [], True)
+
+        rig = VirtualRig([RankedPolicy("planner", ScriptedPolicy(once))], frames=30)
+        rig.go()
+        assert rig.granted("planner") == [plan]
+        seen = {frame.settings.lights_mw["laser"] for frame in rig.diary.frames if frame.epoch == 1}
+        assert seen == {power_mw}
+        notes = [data["power_mw"] for kind, data in rig.diary.events if kind == "light"]
+        assert notes == ([2.0, 2.0] if power_mw == 2.0 else [2.0, 8.0, 2.0])
+        spent.append(rig.ledger.state(rig.clock.now_ns()).spent_j_per_cm2)
+    one_mw_s = rig.ledger.state(0).per_mw_j_per_cm2_s["laser"]
+    assert spent[1] - spent[0] == pytest.approx(6.0 * 0.2 * one_mw_s, rel=0.1)
+
+
+def test_the_lights_of_a_plan_that_failed_count_as_the_microscope_left_them() -> None:
+    plan = RunPlan("bright", (useq.MDAEvent(exposure=50.0),), {"laser": 8.0})
+
+    def once(context: Context) -> Choice:
+        return Choice([Request(plan, "look closer")] if context.state is None else [], True)
+
+    rig = VirtualRig([RankedPolicy("planner", ScriptedPolicy(once))], frames=30)
+
+    def fails(*_: object) -> object:
+        rig.microscope.dark()
+        raise DeviceError("no trigger", where="plan")
+
+    rig.microscope.run_plan = fails  # type: ignore[assignment, method-assign]
+    with pytest.raises(DeviceError, match="no trigger"):
+        rig.go()
+    assert rig.ledger.power_mw("laser") == 0.0
+    assert any("no trigger" in decision.why for decision in rig.diary.decisions)
+
+
 def test_a_plan_beyond_the_limits_is_refused_whole() -> None:
     rig = VirtualRig([planning((useq.MDAEvent(exposure=3.0), useq.MDAEvent(exposure=3.0, z_pos=99.0)))])
     rig.go()

@@ -50,7 +50,12 @@ any_command = st.one_of(
     st.builds(commands.SetRoi, rois),
     st.builds(commands.RunAutofocus),
     st.builds(commands.SetPreset, text, text),
-    st.builds(commands.RunPlan, text, st.lists(st.builds(useq.MDAEvent, exposure=exposures, z_pos=places)).map(tuple)),
+    st.builds(
+        commands.RunPlan,
+        text,
+        st.lists(st.builds(useq.MDAEvent, exposure=exposures, z_pos=places)).map(tuple),
+        powers,
+    ),
 )
 decisions = st.builds(
     Decision,
@@ -131,6 +136,26 @@ def test_command(value: Command) -> None:
     row = through_json(rows.command_to_row(value))
     assert row["type"] == type(value).__name__
     assert rows.command_from_row(row) == value
+
+
+def burst_of(*images: Any) -> commands.RunPlan:
+    shown = [useq.MDAEvent(slm_image=useq.SLMImage(data=image), metadata={"pattern": 0}) for image in images]
+    return commands.RunPlan("burst", tuple(shown), {"blue": 2.0})
+
+
+def test_images_of_a_plan_are_named_by_their_hash() -> None:
+    image = np.arange(1024 * 1024, dtype=np.uint8).reshape(1024, 1024)
+    plan = burst_of(image, image.T, 7)
+    row = through_json(rows.command_to_row(plan))
+    assert len(to_line(row)) < 1000
+    assert row["events"][0]["slm_image"]["data"].startswith("1024x1024 uint8 ")
+    assert row["events"][2]["slm_image"]["data"] == 7
+    back = rows.command_from_row(row)
+    assert back == rows.as_recorded(plan) == rows.as_recorded(rows.as_recorded(plan))
+    assert back == rows.as_recorded(burst_of(image.copy(), image.T.copy(), 7))
+    assert back != rows.as_recorded(burst_of(image.T, image, 7))
+    assert back != plan
+    assert rows.as_recorded(commands.SetExposure(2.0)) == commands.SetExposure(2.0)
 
 
 @given(decisions)

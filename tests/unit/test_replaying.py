@@ -15,6 +15,8 @@ from smartscope.recorder.folder import FRAMES
 from smartscope.recorder.reader import RunReader
 from smartscope.replaying import replay_recorded
 
+STACKS = "smartscope.policies.structured_illumination:StructuredIlluminationPolicy"
+
 
 def recorded(folder: Path, **changes: Any) -> Path:
     """A short virtual run in ``folder/run``."""
@@ -34,6 +36,30 @@ def test_a_command_that_was_written_down_late_is_no_difference(tmp_path: Path) -
     assert frames != sorted(frames)
     again = replay_recorded(folder, None)
     assert again.compared == len(frames)
+    assert again.differing == 0
+
+
+def test_bursts_with_their_light_are_decided_again(tmp_path: Path) -> None:
+    fringes = {"pupil_fraction": 0.85, "slm": {"shape": [512, 512], "pixel_size_nm": 90}}
+    options = {"light": LIGHT, "every_s": 0.1, "exposure_ms": 4.0, "power_mw": 6.0}
+    folder = recorded(
+        tmp_path,
+        frames=60,
+        policies=[{"policy": STACKS, "options": options}],
+        microscope__optics={"structured_illumination": fringes},
+    )
+    run = RunReader(folder)
+    planned = [row for row in run.frame_rows if "pattern" in row]
+    assert [row["pattern"] for row in planned[:9]] == [*range(9)]
+    assert {(row["lights_mw"][LIGHT], row["exposure_ms"]) for row in planned} == {(6.0, 4.0)}
+    assert {row["lights_mw"][LIGHT] for row in run.frame_rows if "pattern" not in row} >= {2.0}
+    asked = [row for row in run.decisions if row["granted"] and row["granted"]["type"] == "RunPlan"]
+    assert asked
+    assert asked[0]["granted"]["lights_mw"] == {LIGHT: 6.0}
+    assert asked[0]["granted"]["events"][8]["slm_image"]["data"].startswith("512x512 uint8 ")
+    assert (folder / "decisions.jsonl").stat().st_size < 40_000
+    again = replay_recorded(folder, None)
+    assert again.compared == len([row for row in run.decisions if row["frame"] >= 0])
     assert again.differing == 0
 
 

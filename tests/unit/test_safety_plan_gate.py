@@ -156,6 +156,21 @@ def test_far_fields_have_accounts_of_their_own() -> None:
         make(budget=budget).check([event()] * 10, NOW, 0)
 
 
+def test_lights_of_a_plan_are_judged_and_their_dose_is_reserved() -> None:
+    budget = dose_of_a_frame(10 * 10 + 9) * 1.0001  # of 5 mW
+    checker = make(budget=budget)
+    assert len(checker.check([event()] * 10, NOW, 0, {"blue": 5.0})) == 10
+    assert len(checker.check([event()] * 19, NOW, 0, {"blue": 2.5})) == 19
+    with pytest.raises(Refused, match=r"plan event 5: the plan's dose"):
+        checker.check([event()] * 10, NOW, 0, {"blue": 10.0})
+    with pytest.raises(Refused, match=r"plan light blue: 41 mW during the plan: .*limits\.lights\.blue\.max_power_mw"):
+        checker.check([event()], NOW, 0, {"blue": 41.0})
+    with pytest.raises(Refused, match="no light 'green'"):
+        checker.check([event()], NOW, 0, {"green": 1.0})
+    with pytest.raises(Refused, match="nan mW"):
+        checker.check([event()], NOW, 0, {"blue": float("nan")})
+
+
 def test_checking_spends_nothing() -> None:
     checker = make(budget=dose_of_a_frame(15))
     for _ in range(3):

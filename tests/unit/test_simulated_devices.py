@@ -17,6 +17,7 @@ from smartscope.ports import Clock, LightsSetup
 from smartscope_drivers.core_tools import close_core, open_core
 from smartscope_drivers.simulated import devices
 from smartscope_drivers.simulated.lights import SimulatedLights
+from smartscope_drivers.simulated.modulators import SimulatedSlm
 from smartscope_drivers.simulated.options import WorldOptions
 from smartscope_drivers.simulated.world import World
 
@@ -43,7 +44,7 @@ class Rig:
             "XY": devices.SimulatedXYStage(self.world),
             "Z": devices.SimulatedFocus(self.world),
             "Autofocus": devices.SimulatedAutofocus(self.world),
-            "SLM": devices.SimulatedSlm(self.world),
+            "SLM": SimulatedSlm(self.world),
             "Filter": devices.SimulatedFilterWheel(self.world),
         }
         for label, device in loaded.items():
@@ -285,7 +286,7 @@ def test_shutter_filter_and_slm_change_the_picture(rig) -> None:
     virtual.sleep(50)
     core.snapImage()
     shown = core.getImage().astype(float) - 100
-    assert abs(shown[:, :48].mean()) < 0.1 * shown[:, 48:].mean()
+    assert abs(shown[:, :42].mean()) < 0.1 * shown[:, 48:].mean()  # the lens blurs the light of beads at the edge
     virtual.sleep(50)  # the SLM's exposure is over
     assert abs(mean()) < 0.05 * bright
 

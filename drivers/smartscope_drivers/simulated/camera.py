@@ -111,6 +111,7 @@ class SimulatedCamera(CameraDevice):
         delivered = 0
         while n is None or delivered < n:
             start_ns, end_ns = self._next_exposure(ready_ns)
+            self._world.exposure_begins(start_ns)
             if not self._wait(end_ns, sequence):
                 return
             ready_ns = end_ns + self._readout_ns

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import DTypeLike
 from pymmcore_plus.experimental.unicore import (
     GenericDevice,
     ShutterDevice,
-    SLMDevice,
     StageDevice,
     StateDevice,
     XYStageDevice,
@@ -27,7 +22,6 @@ __all__ = [
     "SimulatedFocus",
     "SimulatedLaser",
     "SimulatedShutter",
-    "SimulatedSlm",
     "SimulatedXYStage",
 ]
 
@@ -200,47 +194,6 @@ class SimulatedAutofocus(GenericDevice):
     def busy(self) -> bool:
         """Whether the focus moves or settles."""
         return self._world.focus.busy(self._world.clock.now_ns())
-
-
-class SimulatedSlm(SLMDevice):
-    """A light modulator conjugate to the sensor: its pattern multiplies the illumination."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-        self._image = np.full(self.shape(), 255, np.uint8)
-        self._exposure_ms = 0.0
-
-    def shape(self) -> tuple[int, ...]:
-        """(H, W), one pixel for each of the sensor."""
-        return self._world.config.sensor
-
-    def dtype(self) -> DTypeLike:
-        """8 bit; 255 lets all light pass."""
-        return np.uint8
-
-    def set_image(self, pixels: np.ndarray[Any, Any]) -> None:
-        """Load a pattern (H, W)."""
-        self._image = np.array(pixels, np.uint8)
-
-    def get_image(self) -> np.ndarray[Any, Any]:
-        """The pattern loaded last."""
-        return self._image
-
-    def display_image(self) -> None:
-        """Show the loaded pattern, for the SLM's exposure if that is not 0, then nothing."""
-        now_ns = self._world.clock.now_ns()
-        self._world.pattern.set(now_ns, self._image.astype(np.float32) / np.float32(255))
-        if self._exposure_ms > 0:
-            self._world.pattern.set(now_ns + round(self._exposure_ms * 1e6), np.zeros((1, 1), np.float32))
-
-    def set_exposure(self, interval_ms: float) -> None:
-        """Show patterns for so long; 0: until the next one."""
-        self._exposure_ms = float(interval_ms)
-
-    def get_exposure(self) -> float:
-        """How long patterns are shown, ms."""
-        return self._exposure_ms
 
 
 class SimulatedFilterWheel(StateDevice):

@@ -6,6 +6,7 @@ tests and benchmarks.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,8 @@ from smartscope_drivers.roles import Roles
 from smartscope_drivers.simulated import devices
 from smartscope_drivers.simulated.faults import FaultOptions
 from smartscope_drivers.simulated.lights import SimulatedLights
-from smartscope_drivers.simulated.options import WorldOptions
+from smartscope_drivers.simulated.modulators import SimulatedGrating, SimulatedSlm
+from smartscope_drivers.simulated.options import Contrast, WorldOptions
 from smartscope_drivers.simulated.virtual_camera import VirtualCamera
 from smartscope_drivers.simulated.world import World
 
@@ -41,7 +43,7 @@ class SimulatedMicroscope(CoreMicroscope):
         self,
         setup: MicroscopeSetup,
         *,
-        specimen: Literal["cells", "beads"] = DEFAULTS.specimen,
+        specimen: Literal["cells", "beads", "filaments"] = DEFAULTS.specimen,
         specimen_options: dict[str, Any] | None = None,
         readout_ms: NotNegative = DEFAULTS.readout_ms,
         stage_um_per_s: Positive = DEFAULTS.stage_um_per_s,
@@ -50,6 +52,10 @@ class SimulatedMicroscope(CoreMicroscope):
         focus_settling_ms: NotNegative = DEFAULTS.focus_settling_ms,
         focal_plane_um: float = DEFAULTS.focal_plane_um,
         focus_drift_um_per_min: float = DEFAULTS.focus_drift_um_per_min,
+        drift_um_per_s: tuple[float, float] = DEFAULTS.drift_um_per_s,
+        slm: Literal["auto", "intensity", "interference"] = DEFAULTS.slm,
+        fringe_contrast: Contrast | tuple[Contrast, ...] = DEFAULTS.fringe_contrast,
+        phase_error_deg: NotNegative = DEFAULTS.phase_error_deg,
         camera_rotation_deg: float = DEFAULTS.camera_rotation_deg,
         camera_mirrored: bool = DEFAULTS.camera_mirrored,
         laser_max_mw: Positive = DEFAULTS.laser_max_mw,
@@ -75,6 +81,10 @@ class SimulatedMicroscope(CoreMicroscope):
             focus_settling_ms=focus_settling_ms,
             focal_plane_um=focal_plane_um,
             focus_drift_um_per_min=focus_drift_um_per_min,
+            drift_um_per_s=drift_um_per_s,
+            slm=slm,
+            fringe_contrast=fringe_contrast,
+            phase_error_deg=phase_error_deg,
             camera_rotation_deg=camera_rotation_deg,
             camera_mirrored=camera_mirrored,
             laser_max_mw=laser_max_mw,
@@ -98,7 +108,7 @@ class SimulatedMicroscope(CoreMicroscope):
                 readout_ms=readout_ms,
                 move_timeout_s=move_timeout_s,
             )
-            super().__init__(core, ROLES, setup, handling, lights)
+            super().__init__(core, replace(ROLES, slm=_slm_label(self.world)), setup, handling, lights)
         except BaseException:
             self._let_go()
             raise
@@ -132,6 +142,12 @@ class SimulatedMicroscope(CoreMicroscope):
             self.world.close()
 
 
+def _slm_label(world: World) -> str:
+    """As the configuration calls it."""
+    fringes = world.config.optics.structured_illumination
+    return (fringes.slm.device if fringes is not None and fringes.slm is not None else "") or ROLES.slm
+
+
 def load(world: World, camera: devices.SimulatedCamera, own_lights: SimulatedLights | None) -> UniMMCore:
     """A core with the simulated devices, and the filters as presets of one group.
 
@@ -146,9 +162,12 @@ def load(world: World, camera: devices.SimulatedCamera, own_lights: SimulatedLig
         (ROLES.xy_stage, devices.SimulatedXYStage(world)),
         (ROLES.focus, devices.SimulatedFocus(world)),
         (ROLES.autofocus, devices.SimulatedAutofocus(world)),
-        (ROLES.slm, devices.SimulatedSlm(world)),
+        (_slm_label(world), SimulatedSlm(world)),
         (FILTER_WHEEL, devices.SimulatedFilterWheel(world)),
     ]
+    fringes = world.config.optics.structured_illumination
+    if fringes is not None and fringes.grating is not None:
+        loaded.append((fringes.grating.device, SimulatedGrating(world, fringes.grating)))
     for light in world.config.lights:
         mine = own_lights if own_lights is not None and light.name in own_lights.read_back() else None
         loaded.append((light.device or light.name, devices.SimulatedLaser(world, light.name, mine)))

@@ -10,13 +10,15 @@ from pydantic import Field
 from smartscope.config import NotNegative, Positive, Section
 from smartscope_drivers.simulated.faults import FaultOptions
 
+Contrast = Annotated[float, Field(ge=0, le=1)]
+
 
 class WorldOptions(Section):
     """The simulated hardware and what lies under it."""
 
-    specimen: Literal["cells", "beads"] = "cells"
+    specimen: Literal["cells", "beads", "filaments"] = "cells"
     specimen_options: dict[str, Any] = Field(default_factory=dict)
-    """Of ``CellsOptions`` or ``BeadsOptions``."""
+    """Of ``CellsOptions``, ``BeadsOptions`` or ``FilamentsOptions``."""
     readout_ms: NotNegative = 4.5
     """Between two exposures."""
     stage_um_per_s: Positive = 2000.0
@@ -26,6 +28,15 @@ class WorldOptions(Section):
     focal_plane_um: float = 0.0
     """Focus position at which the specimen is sharp when the run begins."""
     focus_drift_um_per_min: float = 0.0
+    drift_um_per_s: tuple[float, float] = (0.0, 0.0)
+    """How the specimen creeps along x and y."""
+    slm: Literal["auto", "intensity", "interference"] = "auto"
+    """What the SLM does: multiply the light by its grey values, or send orders through a mask (a phase SLM; needs
+    ``optics.structured_illumination.slm``). auto: interference where that is configured."""
+    fringe_contrast: Contrast | tuple[Contrast, ...] = 0.9
+    """Modulation over that of perfect interference; one for all, or one for each direction."""
+    phase_error_deg: NotNegative = 0.0
+    """Standard deviation of the finest fringes' phase about the step asked for; each pattern has its own error."""
     camera_rotation_deg: float = 0.0
     """How the camera is turned against the stage."""
     camera_mirrored: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,23 +22,28 @@ from smartscope.config import LightConfig, MicroscopeConfig
 from smartscope.errors import ConfigurationError
 from smartscope.frame import Pixels, Roi
 from smartscope.optics.camera_noise import CameraNoise
+from smartscope.optics.fringes import Fringes
 from smartscope.optics.illumination import collected_fraction, dose_j_per_cm2
 from smartscope.optics.psf import depth_um, sigma_um
 from smartscope.plugins import problems_of
 from smartscope.ports import Clock, whole_sensor
 from smartscope.specimens.beads import Beads
 from smartscope.specimens.cells import Cells
+from smartscope.specimens.filaments import Filaments
 from smartscope.specimens.protocol import STEP_S, GroundTruth, Points, Specimen, View
 from smartscope_drivers.simulated.bench import LightBench
 from smartscope_drivers.simulated.faults import Faults
+from smartscope_drivers.simulated.illumination import Illumination, Pattern
 from smartscope_drivers.simulated.options import WorldOptions
 from smartscope_drivers.simulated.timeline import Timeline
 from smartscope_drivers.simulated.trajectory import Trajectory
 
-SPECIMENS: dict[str, type[Cells] | type[Beads]] = {"cells": Cells, "beads": Beads}
+SPECIMENS: dict[str, type[Cells] | type[Beads] | type[Filaments]] = {
+    "cells": Cells,
+    "beads": Beads,
+    "filaments": Filaments,
+}
 STEP_NS = round(STEP_S * 1e9)
-Pattern = npt.NDArray[np.float32]
-"""(h, w) relative illumination in [0, 1], stretched over the sensor's field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,11 @@ class World:
         self.focus = Trajectory((0.0,), self.options.focus_um_per_s, self.options.focus_settling_ms)
         self.shutter_open = Timeline(True)
         self.filter_position = Timeline(0)
+        self.illumination = Illumination(config, self.options, seed)
         self.pattern: Timeline[Pattern | None] = Timeline(None)
+        """What SLM or grating makes of the light; None: as even as without them."""
+        self.triggered: list[Callable[[int], None]] = []
+        """Called with the start of each exposure."""
         self.closing = threading.Event()
         self._exposing = Timeline(False)
         self._bench = LightBench(self.token, [light.name for light in config.lights])
@@ -97,7 +107,6 @@ class World:
         self._life = _Life(self)
         self._twin = _Life(self)
         self._expected = np.zeros((0, 0), np.float32)
-        self._lit: tuple[Roi, Pattern | None, Pattern | None] | None = None
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -109,6 +118,7 @@ class World:
         life.specimen.advance(STEP_S)
         life.specimen.render(expected, self.view(self.t0_ns, roi), {488.0: 1.0})
         self._noise.expose(expected, out, roi, 0)
+        Fringes.of_beams(np.eye(2), np.ones(2, complex)).at(np.zeros(1), np.zeros(1))
 
     def close(self) -> None:
         """End blocked calls and let go of the light bench; the lights of a token given to us stay as they are."""
@@ -164,38 +174,17 @@ class World:
         return open_ns / 1e9
 
     def relative_light(self, places_um: Points, t_ns: int) -> npt.NDArray[np.float64]:
-        """Illumination (N,) of places (N, 2), 1 where it is full: the disc around the axis, times the SLM's pattern."""
-        view = self.view(t_ns, whole_sensor(self.config.sensor))
-        light = view.lit(places_um, 0.0).astype(np.float64)
-        if (pattern := self.pattern.at(t_ns)) is not None:
-            scale = np.array(pattern.shape) / np.array(self.config.sensor)
-            column, row = np.floor((view.to_pixels(places_um) + 0.5) * scale[::-1]).astype(int).T
-            inside = (row >= 0) & (row < pattern.shape[0]) & (column >= 0) & (column < pattern.shape[1])
-            light *= np.where(inside, pattern[row * inside, column * inside], 0.0)
-        return light
+        """Illumination (N,) of places (N, 2), 1 where it is full: the disc around the axis, times SLM or grating."""
+        return self.illumination.at(places_um, self.view(t_ns, whole_sensor(self.config.sensor)), self.pattern.at(t_ns))
 
     def dose_at(self, full_dose: float, t_ns: int, places_um: Points) -> npt.NDArray[np.float64]:
         """Dose (N,) at places (N, 2) when ``full_dose`` is delivered where the illumination is full."""
         return full_dose * self.relative_light(places_um, t_ns)
 
-    def _illumination(self, roi: Roi, pattern: Pattern | None) -> Pattern | None:
-        """Relative illumination (H, W) of the pixels of ``roi``; None where it is full everywhere."""
-        if self._lit is None or self._lit[0] != roi or self._lit[1] is not pattern:
-            self._lit = roi, pattern, self._lit_pixels(roi, pattern)
-        return self._lit[2]
-
-    def _lit_pixels(self, roi: Roi, pattern: Pattern | None) -> Pattern | None:
-        height, width = self.config.sensor
-        rows, columns = roi.y + np.arange(roi.height), roi.x + np.arange(roi.width)
-        radius_px = self.config.optics.illuminated_diameter_um / 2 / (self.config.camera.pixel_size_nm / 1e3)
-        square = (rows[:, None] - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2
-        lit = (square < radius_px**2).astype(np.float32)
-        if pattern is None:
-            return None if lit.all() else lit
-        shown = np.ix_(
-            (2 * rows + 1) * pattern.shape[0] // (2 * height), (2 * columns + 1) * pattern.shape[1] // (2 * width)
-        )
-        return np.asarray(lit * pattern[shown], np.float32)
+    def exposure_begins(self, t_ns: int) -> None:
+        """The camera's exposure-out line rises: devices in a hardware sequence take their next step."""
+        for step in tuple(self.triggered):
+            step(t_ns)
 
     # ---------------------------------------------------------------- view
 
@@ -217,9 +206,10 @@ class World:
         optics, options = self.config.optics, self.options
         na, index = optics.numerical_aperture, optics.refractive_index
         passed = list(options.filters.values())[self.filter_position.at(t_ns)]
-        x_um, y_um = self.stage.at(t_ns)
+        (x_um, y_um), (dx_um_s, dy_um_s) = self.stage.at(t_ns), options.drift_um_per_s
+        elapsed_s = (t_ns - self.t0_ns) / 1e9
         return View(
-            stage_um=(x_um, y_um),
+            stage_um=(x_um - dx_um_s * elapsed_s, y_um - dy_um_s * elapsed_s),
             defocus_um=self.focus.at(t_ns)[0] - self.focal_plane_um(t_ns),
             affine_um_per_px=self.affine_um_per_px(),
             sensor_shape=self.config.sensor,
@@ -250,9 +240,8 @@ class World:
                 self._expected = np.empty(out.shape, np.float32)
             self._expected.fill(0)
             if doses := self.doses(t_start_ns, t_end_ns):
-                self._life.specimen.render(self._expected, self.view(middle_ns, roi), doses)
-                if (illumination := self._illumination(roi, self.pattern.at(middle_ns))) is not None:
-                    self._expected *= illumination
+                view, pattern = self.view(middle_ns, roi), self.pattern.at(middle_ns)
+                self._life.specimen.render(self._expected, view, doses, self.illumination.light(view, pattern))
             self._noise.expose(self._expected, out, roi, frame)
 
     def truth(self, t_ns: int) -> WorldTruth:
@@ -283,10 +272,11 @@ class _Life:
         """Move on to ``t_ns``, bleached by every whole step of the grid that is over."""
         world = self._world
         while (end_ns := world.t0_ns + (self._steps + 1) * STEP_NS) <= t_ns:
-            if doses := world.doses(end_ns - STEP_NS, end_ns):
-                self.specimen.advance((self._steps + 1) * STEP_S)
-                for wavelength_nm, dose in doses.items():
-                    self.specimen.expose(wavelength_nm, partial(world.dose_at, dose, end_ns))
+            for from_ns, to_ns, _ in world.pattern.pieces(end_ns - STEP_NS, end_ns):
+                if doses := world.doses(from_ns, to_ns):
+                    self.specimen.advance((self._steps + 1) * STEP_S)
+                    for wavelength_nm, dose in doses.items():
+                        self.specimen.expose(wavelength_nm, partial(world.dose_at, dose, to_ns - 1))
             self._steps += 1
         self.specimen.advance(max((t_ns - world.t0_ns) / 1e9, self._steps * STEP_S))
         self.t_ns = t_ns

@@ -12,6 +12,7 @@ from torch import Tensor
 from smartscope.errors import InputError
 from smartscope.optics.pattern_layout import Layout
 from smartscope_models.structured_illumination.estimate import Estimate, Estimator
+from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.reconstruction import Reconstruction
 from smartscope_models.structured_illumination.transfer import Optics
 from smartscope_models.structured_illumination.verdict import Verdict, judge, motion_px
@@ -30,6 +31,17 @@ class Reconstructed:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was found of a stack's fringes, and how its image is made."""
+
+    estimate: Estimate
+    reconstruction: Reconstruction
+    verdict: Verdict
+    expected_nm: float
+    """Resolution of the reconstruction, whatever the verdict."""
+
+
 class StackReconstructor:
     """Measures the fringes of every stack anew."""
 
@@ -43,7 +55,14 @@ class StackReconstructor:
 
     def run(self, frames: Tensor) -> Reconstructed:
         """(frames, N, N) float32 electrons."""
-        estimate = self._estimator.run(frames)
+        prepared = self.prepare(frames)
+        made, verdict = prepared.reconstruction, prepared.verdict
+        image = made.continued(frames) if verdict.state != "fail" else made.widefield(frames)
+        return Reconstructed(image.cpu().numpy().copy(), prepared.estimate, verdict)
+
+    def prepare(self, frames: Tensor, known: Parameters | None = None) -> Prepared:
+        """Everything but the image; carriers near those of ``known`` where it is given."""
+        estimate = self._estimator.run(frames, known)
         made = Reconstruction(self._layout, self._size, self._cutoff, estimate.parameters, estimate.power, self._device)
         pixel_nm = self._optics.pixel_size_nm
         finest = np.hypot(*estimate.parameters.carriers.reshape(-1, 2).T).max()
@@ -51,8 +70,7 @@ class StackReconstructor:
         light = torch.fft.fft2(frames.reshape(self._layout.angles, self._layout.phases, *frames.shape[1:]).mean(1))
         moved = motion_px(light * (self._estimator.field.radius > 2), self._estimator.field.passed)
         verdict = judge(self._layout, estimate, made.weights, moved, pixel_nm, limit_nm)
-        image = made.full(frames) if verdict.state != "fail" else made.widefield(frames)
-        return Reconstructed(image.cpu().numpy().copy(), estimate, verdict)
+        return Prepared(estimate, made, verdict, max(made.weights.resolution_px * pixel_nm, limit_nm))
 
 
 def checked(raw: npt.NDArray[np.uint16], layout: Layout, saturation_adu: float) -> npt.NDArray[np.uint16]:

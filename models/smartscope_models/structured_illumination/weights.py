@@ -6,6 +6,7 @@ and the specimen's own fall of power in place of a constant: with both, little l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,10 +82,16 @@ class Weights:
     """Each (P, P) complex64, in the order of a transform."""
     alone: Tensor
     """Like ``zero``, for an image of band 0 alone."""
+    doubt: Tensor
+    """(2P, P + 1) float32, variance of the specimen's spectrum once all bands are known."""
+    shown: Tensor
+    """(2P, P + 1) complex64, what the filter that makes the image pleasant multiplied the specimen's spectrum by."""
     resolution_px: float
     """Period, in raw pixels, at which the ring correlation of two such images is expected to fall to 1/7."""
     widefield_resolution_px: float
     """The same of the mean of the raw frames."""
+    fine_detail: float
+    """Mean of the expected ring correlation beyond what widefield reaches, 0 to 1: grows steadily with the light."""
 
 
 def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, variance_zero: float) -> Weights:
@@ -101,9 +108,11 @@ def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, va
             total += (band.modulation * moved).square() / (band.variance * power.noise)
     reach = cutoff + max(float(np.hypot(*band.whole)) for band in found)
     specimen = power.specimen(radius)
-    wiener = lens(radius, reach) / (total + 1 / specimen)
+    doubt, pleasant = 1 / (total + 1 / specimen), lens(radius, reach)
+    wiener = pleasant * doubt
     quarter = torch.exp(-0.5j * torch.pi / whole * (fx[None, :] + fy[:, None]) / per_field)
     after = (4 * wiener * quarter).to(torch.complex128)
+    curve = _correlation(radius, (wiener * total).square() * specimen, wiener.square() * total)
     plain = transfer(fx, fy, cutoff, size).square()
     of_zero = padding, cutoff, noise_zero
     return Weights(
@@ -112,16 +121,23 @@ def weights(found: list[Band], padding: Padding, cutoff: float, power: Power, va
         _zero(
             (4 * quarter * lens(radius, cutoff) / (plain / noise_zero + 1 / specimen)).to(torch.complex128), *of_zero
         ),
-        size / _expected(radius, (wiener * total).square() * specimen, wiener.square() * total),
-        size / _expected(radius, plain * specimen, torch.full_like(plain, noise_zero)),
+        doubt.to(torch.float32),
+        (4 * pleasant * quarter).to(torch.complex64),
+        size / _falls_at(curve),
+        size / _falls_at(_correlation(radius, plain * specimen, torch.full_like(plain, noise_zero))),
+        float(curve[math.ceil(cutoff) : math.floor(reach)].mean()),
     )
 
 
-def _expected(radius: Tensor, signal: Tensor, noise: Tensor) -> float:
-    """Radius at which signal / (signal + noise), summed over rings, falls to 1/7 (Fourier ring correlation)."""
+def _correlation(radius: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+    """Expected Fourier ring correlation of two images, from ring 0 on: signal / (signal + noise), summed over rings."""
     rings = torch.round(radius).to(torch.int64).flatten()
     shown, hidden = (torch.bincount(rings, values.flatten()) for values in (signal, noise))
-    curve = shown / torch.clamp(shown + hidden, min=1e-300)
+    return shown / torch.clamp(shown + hidden, min=1e-300)
+
+
+def _falls_at(curve: Tensor) -> float:
+    """Radius at which a ring correlation falls to 1/7."""
     low = torch.nonzero(curve[1:] < LEVEL).flatten()
     return float(low[0]) + 1 if len(low) else float(len(curve))
 
@@ -136,14 +152,20 @@ def _zero(after: Tensor, padding: Padding, cutoff: float, noise: float) -> Tenso
     return (after[rows, : whole // 2 + 1] * passed / noise).to(torch.complex64)
 
 
+def at_destination(half: Tensor, band: Band, whole: int) -> Tensor:
+    """(P, P) values of a half-spectrum (2P, P + 1) of a real image where the band's own frequencies come to lie."""
+    own = frequencies(whole).to(torch.int64).to(half.device)
+    kx, ky = own + band.shift[0], own + band.shift[1]
+    mirrored = kx < 0
+    rows = torch.where(mirrored[None, :], -ky[:, None], ky[:, None]) % (2 * whole)
+    there = half[rows, kx.abs()[None, :].expand_as(rows)]
+    return torch.where(mirrored[None, :], there.conj(), there)
+
+
 def _placed(after: Tensor, band: Band, padding: Padding, cutoff: float, noise: float) -> Tensor:
     """The post-filter at the band's destination times its own transfer function."""
     whole, per_field = padding.whole, padding.size / padding.whole
     own = frequencies(whole)
     passed = transfer((own - band.rest[0]) * per_field, (own - band.rest[1]) * per_field, cutoff, padding.size)
-    kx, ky = (own.to(torch.int64) + shift for shift in band.shift)
-    mirrored = kx < 0
-    rows = torch.where(mirrored[None, :], -ky[:, None], ky[:, None]) % (2 * whole)
-    there = after[rows, kx.abs()[None, :].expand_as(rows)]
-    there = torch.where(mirrored[None, :], there.conj(), there)
+    there = at_destination(after, band, whole)
     return (there * passed * band.modulation / (band.variance * noise)).to(torch.complex64)

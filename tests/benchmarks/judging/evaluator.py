@@ -36,11 +36,11 @@ class Evaluator:
         return cls(Path(given or os.environ.get(VARIABLE) or BESIDE))
 
     def run(self, program: str, *arguments: object) -> dict[str, Any]:
-        """What ``python PROGRAM.py ARGUMENTS…`` prints."""
+        """What ``python PROGRAM.py ARGUMENTS…`` prints; nothing where it prints nothing."""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             self._program(program).main([str(argument) for argument in arguments])
-        answer: dict[str, Any] = json.loads(printed.getvalue())
+        answer: dict[str, Any] = json.loads(printed.getvalue() or "{}")
         return answer
 
     def peer(self, name: str) -> Path:

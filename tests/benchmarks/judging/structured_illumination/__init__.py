@@ -1,0 +1,1 @@
+"""What ``bench_structured_illumination.py`` measures: speed, quality, verdicts and one real pair."""

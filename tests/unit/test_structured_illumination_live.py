@@ -1,0 +1,178 @@
+"""Raw frames in, images with verdicts out: what the model of the pipeline makes of a stream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="structured illumination is reconstructed with torch")
+
+from structured_illumination_helpers import OPTICS, fringes, illuminated, specimen
+
+from smartscope.config import CameraCalibration, OpticsConfig, StructuredIlluminationConfig
+from smartscope.errors import InputError
+from smartscope.frame import Certainty, Frame, Roi, Settings
+from smartscope.optics.pattern_layout import Layout
+from smartscope.ports import Instrument
+from smartscope.result import Result, SuperResolved
+from smartscope_models.resolution_meter import ResolutionMeter
+from smartscope_models.structured_illumination.live import StructuredIllumination
+
+N, LAYOUT = 128, Layout()
+CAMERA = CameraCalibration(pixel_size_nm=OPTICS.pixel_size_nm, offset_adu=100, electrons_per_adu=0.5, read_noise_e=1.6)
+INSTRUMENT = Instrument(
+    CAMERA,
+    OpticsConfig(
+        numerical_aperture=OPTICS.numerical_aperture,
+        emission_nm=OPTICS.emission_nm,
+        structured_illumination=StructuredIlluminationConfig(),
+    ),
+)
+SCENE, KNOWN = specimen(N, 4), fringes(LAYOUT, N, 4)
+
+
+def stack(peak_e: float = 6000.0, seed: int = 1, known=KNOWN) -> np.ndarray:
+    electrons = illuminated(SCENE, LAYOUT, known, peak_e, seed)
+    return np.clip(np.rint(electrons / CAMERA.electrons_per_adu + CAMERA.offset_adu), 0, 65535).astype(np.uint16)
+
+
+def stream(stacks: list[np.ndarray], *, epoch: int = 0, first: int = 0, exposure_ms: float = 10.0) -> list[Frame]:
+    settings = Settings(exposure_ms, Roi(0, 0, N, N), {"laser": 1.0})
+    return [
+        Frame(pixels, epoch, k, first + k, replace(settings, pattern=k % LAYOUT.frames), {}, k * 10**7, k * 10**7, 0)
+        for k, pixels in enumerate(np.concatenate(stacks))
+    ]
+
+
+def run(model: StructuredIllumination, frames: list[Frame]) -> list[Result]:
+    return [model.step(frames[max(0, k - model.history) : k + 1], Result(frame)) for k, frame in enumerate(frames)]
+
+
+def model(**options) -> StructuredIllumination:
+    made = StructuredIllumination(INSTRUMENT, **options)
+    made.warm_up((N, N))
+    return made
+
+
+def fine(result: Result) -> SuperResolved:
+    assert result.super_resolved is not None
+    return result.super_resolved
+
+
+def test_nothing_is_said_before_a_stack_is_whole_and_an_image_after_every_frame_from_then_on():
+    results = run(model(), stream([stack(seed=1), stack(seed=2)]))
+    assert [result.super_resolved is not None for result in results] == [False] * 8 + [True] * 10
+    first = fine(results[8])
+    assert first.image.shape == (2 * N, 2 * N)
+    assert first.image.dtype == np.float32
+    assert first.verdict == "ok"
+    assert first.raw_frames == (0, 8)
+    assert fine(results[9]).raw_frames == (1, 9)
+    assert results[8].quality["structured_illumination_verdict"] == 2
+    assert results[8].quality["resolution_nm"] == first.resolution_nm < results[8].quality["widefield_resolution_nm"]
+    assert first.error_map is not None
+    assert first.error_map.mean() == pytest.approx(1, abs=0.15)
+
+
+def test_a_rolling_image_is_the_image_of_its_nine_frames():
+    frames = stream([stack(seed=1), stack(seed=2)])
+    made = model()
+    results = run(made, frames)
+    rolled = fine(results[12]).image
+    every = model(rolling=False)
+    assert [r.super_resolved is not None for r in run(every, frames)] == [k in (8, 17) for k in range(18)]
+    # the same frames at once, with the same fringes: those measured from the first stack
+    again = model(rolling=True)
+    run(again, frames[:9])
+    at_once = again.step(frames[4:13], Result(frames[12]))
+    assert np.abs(fine(at_once).image - rolled).max() < 1e-4 * np.abs(rolled).max()
+
+
+def test_frames_that_the_pipeline_passed_over_are_taken_from_the_window():
+    frames = stream([stack()])
+    assert fine(model().step(frames, Result(frames[-1]))).raw_frames == (0, 8)
+
+
+def test_a_lost_frame_a_new_exposure_and_a_new_epoch_begin_a_new_stack():
+    frames = stream([stack(seed=1), stack(seed=2)])
+    lost = frames[:4] + frames[5:]
+    results = run(model(), lost)
+    assert [result.frame.number for result in results if result.super_resolved] == list(range(13, 18))
+    brighter = stream([stack(seed=3)], epoch=1, first=4, exposure_ms=20.0)
+    results = run(model(), frames[:4] + brighter)
+    assert [result.frame.index for result in results if result.super_resolved] == [12]
+
+
+def test_even_light_and_mixed_frames_are_passed_over():
+    frames = stream([stack()])
+    mixed = replace(frames[3], certainty={"exposure_ms": Certainty.MIXED})
+    even = [replace(frame, settings=replace(frame.settings, pattern=None)) for frame in frames]
+    assert not any(result.super_resolved for result in run(model(), even))
+    assert not any(result.super_resolved for result in run(model(), [*frames[:3], mixed, *frames[4:]]))
+
+
+def test_without_fringes_widefield_is_shown_and_the_last_good_ones_grow_old():
+    even = replace(KNOWN, modulation=np.zeros_like(KNOWN.modulation))
+    frames = stream([stack(seed=1), stack(seed=2, known=even)])
+    results = run(model(rolling=False), frames)
+    last = results[17]
+    assert fine(last).verdict == "fail"
+    assert fine(last).why
+    assert fine(last).error_map is None
+    assert fine(last).resolution_nm == last.quality["widefield_resolution_nm"]
+    assert results[8].quality["fringes_age_s"] == 0
+    assert last.quality["fringes_age_s"] == pytest.approx(9e-2)
+    fade = np.hanning(2 * N)
+    seen = np.fft.fft2((fine(last).image - fine(last).image.mean()) * fade * fade[:, None])
+    axis = np.hypot(*np.meshgrid(np.fft.fftfreq(2 * N, 1 / (2 * N)), np.fft.fftfreq(2 * N, 1 / (2 * N))))
+    beyond = axis > 1.1 * OPTICS.cutoff_per_px * N
+    assert (np.abs(seen[beyond]) ** 2).sum() < 1e-3 * (np.abs(seen[axis > 2]) ** 2).sum()
+
+
+def test_saturation_is_said():
+    raw = stack()
+    raw[3, :8, :8] = 65535
+    results = run(model(), stream([raw]))
+    assert fine(results[8]).verdict != "ok"
+    assert "saturated" in fine(results[8]).why[0]
+
+
+def test_what_cannot_be_reconstructed_is_refused_before_there_is_light():
+    with pytest.raises(InputError, match="nothing is known of the fringes"):
+        StructuredIllumination(Instrument(CAMERA, OpticsConfig()))
+    with pytest.raises(InputError, match="cannot carry"):
+        StructuredIllumination(replace(INSTRUMENT, camera=CameraCalibration(pixel_size_nm=200)))
+    with pytest.raises(InputError, match="square"):
+        StructuredIllumination(INSTRUMENT).warm_up((128, 256))
+
+
+def test_an_image_is_never_written_again():
+    frames = stream([stack(seed=1), stack(seed=2)])
+    made = model()
+    first = fine(run(made, frames[:9])[-1])
+    kept = first.image.copy()
+    made.step(frames[1:10], Result(frames[9]))
+    assert np.array_equal(first.image, kept)
+
+
+def test_resolution_is_measured_between_images_that_share_no_frame():
+    frames = stream([stack(seed=k) for k in range(3)])
+    meter = ResolutionMeter(INSTRUMENT, every=1)
+    results = [meter.step([r.frame], r) for r in run(model(), frames)]
+    told = [r.frame.index for r in results if "frc_resolution_nm" in r.quality]
+    assert told == [17, 26]
+    quality = results[17].quality
+    assert quality["resolution_nm"] * 0.8 < quality["frc_resolution_nm"] < quality["widefield_resolution_nm"]
+    assert "decorrelation_resolution_nm" in quality
+    meter.warm_up((N, N))
+    assert "frc_resolution_nm" not in meter.step([results[8].frame], results[8]).quality
+
+
+def test_resolution_of_raw_frames():
+    meter = ResolutionMeter(INSTRUMENT, of="frame", every=1, window_px=96)
+    frames = stream([stack(seed=1)])
+    results = [meter.step([frame], Result(frame)) for frame in frames[:3]]
+    assert "frc_resolution_nm" not in results[0].quality
+    assert results[2].quality["frc_resolution_nm"] > OPTICS.emission_nm / (2 * OPTICS.numerical_aperture) * 0.8
