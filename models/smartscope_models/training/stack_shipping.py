@@ -26,6 +26,7 @@ from smartscope_models.training.fringes import draw_stack
 from smartscope_models.training.network import SIZE_MULTIPLE
 from smartscope_models.training.refine import Refined
 from smartscope_models.training.refiner import Refiner
+from smartscope_models.training.scenes import SHARES
 from smartscope_models.training.shipping import HELD_OUT
 from smartscope_models.training.stack_bank import shown
 from smartscope_models.training.stack_recipe import StackRecipe
@@ -101,15 +102,16 @@ def _figure(network: Refiner, recipe: StackRecipe, peak_e: float) -> Metric:
 
 
 def _lessons(recipe: StackRecipe, k: int, peak_e: float) -> list[tuple[Tensor, Tensor]]:
-    """(1, CHANNELS, H, W) views and (1, 1, H, W) truth of both draws of one held-out stack."""
-    stack = draw_stack((HELD_OUT, recipe.seed, k), recipe.raw_px, peak_e)
+    """(1, CHANNELS, H, W) views and (1, 1, H, W) truth of both draws of one held-out stack, each structure in turn."""
+    kinds = list(SHARES)
+    stack = draw_stack((HELD_OUT, recipe.seed, k), recipe.raw_px, peak_e, kinds[k % len(kinds)])
     drawn = torch.from_numpy(shown(stack, preview=recipe.preview))
     return [(one[None, :CHANNELS], one[None, CHANNELS:]) for one in drawn]
 
 
 def _examples(network: Refiner, recipe: StackRecipe) -> Examples:
     """The views of a small held-out stack, and what the float32 network makes of them."""
-    stack = draw_stack((HELD_OUT, 1), 32, 100.0, "filaments")
+    stack = draw_stack((HELD_OUT, 1), 48, 200.0, "networks")
     views = shown(stack, preview=recipe.preview)[:1, :CHANNELS].astype(np.float32)
     with torch.no_grad():
         image = network(torch.from_numpy(views))
