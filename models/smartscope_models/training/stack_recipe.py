@@ -42,6 +42,6 @@ STACK_RECIPES = {
     recipe.name: recipe
     for recipe in (
         StackRecipe("structured_illumination_low_light"),
-        StackRecipe("structured_illumination_preview", preview=True, stacks=2000, steps=12_000),
+        StackRecipe("structured_illumination_preview", preview=True, stacks=1200, steps=10_000),
     )
 }
