@@ -52,11 +52,16 @@ CONTRACTS: Mapping[str, Contract] = {
         ),
         (Wanted("image", "float32", IMAGES, {"batch": 1, "channel": 1}),),
     ),
+    "structured_illumination": Contract(
+        (Wanted("views", "float32", IMAGES, {"batch": 1, "channel": 3}),),
+        (Wanted("image", "float32", IMAGES, {"batch": 1, "channel": 1}),),
+    ),
     "image_to_image": Contract((Wanted("", "float32", (), {}),), (Wanted("", "float32", (), {}),)),
 }
 """By task. ``frames``: counts, oldest first. ``calibration``: offset in counts, effective electrons per count, read
 variance in effective electrons². ``nominal``: offset in counts, counts per effective electron, read variance.
-``image``: counts at the nominal gain and offset. ``image_to_image``: one image in, one of the same size out."""
+``image``: counts at the nominal gain and offset. ``views``: see ``structured_illumination.views``; the image is then
+the first of them without its noise. ``image_to_image``: one image in, one of the same size out."""
 
 
 def breaches(task: str, inputs: Sequence[Described], outputs: Sequence[Described], history: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from smartscope.ports import TaskInputs
 from smartscope_models.calibration import SensorCalibration
 from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
 
+if TYPE_CHECKING:
+    from smartscope_models.structured_illumination.low_light import LowLight
+
 Report = Callable[[int, int], None]
 
 
@@ -21,7 +24,8 @@ class ReconstructTask:
     """TIFF of one stack or several, one after the other → float32 TIFF, electrons per raw pixel and frame.
 
     How the frames were taken comes from ``optics.json`` (angles, phases, beams) or options of the same names; three
-    angles and three phases otherwise.
+    angles and three phases otherwise. Options ``network`` (a model package, or ``low_light`` for the shipped one) and
+    ``engine``: the network that quietens the image in little light; none otherwise.
     """
 
     def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
@@ -58,6 +62,7 @@ class ReconstructTask:
             pixels = SensorCalibration(camera).of(as_frame(movie.pixels(0), 0))
             lens = Optics(optics.numerical_aperture, optics.emission_nm, camera.pixel_size_nm)
             reconstructor = StackReconstructor(layout, size, lens)
+            network = _network(inputs.options)
             with FloatTiffWriter(part, stacks, (2 * size, 2 * size)) as writer:
                 for number in range(stacks):
                     first = number * layout.frames
@@ -66,19 +71,34 @@ class ReconstructTask:
                     started = time.process_time()
                     electrons = (raw.astype(np.float32) - pixels.offset_adu) * pixels.electrons_per_adu
                     made = reconstructor.run(torch.from_numpy(electrons))
+                    image = made.image
+                    if network is not None and made.verdict.state != "fail":
+                        network.expect(size, lens.cutoff_per_px * size, made.estimate.parameters, made.estimate.power)
+                        image = network.apply(torch.from_numpy(image))
                     cpu_ms.append(1e3 * (time.process_time() - started))
-                    writer.write(made.image)
+                    writer.write(image)
                     found.append(made)
                     report(number + 1, stacks)
         return {
             **_first(found[0]),
             "stacks": stacks,
             "cpu_ms_per_stack": float(np.median(cpu_ms)),
+            **({} if network is None else network.facts()),
             "warnings": _why(found),
         }
 
 
 LAYOUT_KEYS = ("angles", "phases", "beams", "hexagonal")
+
+
+def _network(options: Mapping[str, Any]) -> LowLight | None:
+    """The network asked for; raises UnsupportedModel or EngineError where it cannot be used."""
+    if not (asked := options.get("network")):
+        return None
+    from smartscope_models.structured_illumination.low_light import PACKAGE, LowLight
+
+    package = PACKAGE if asked == "low_light" else str(asked)
+    return LowLight(package, options.get("engine", "auto"))
 
 
 def _first(made: Any) -> dict[str, Any]:

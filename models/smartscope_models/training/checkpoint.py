@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -18,14 +18,31 @@ EVERY = 1000
 """Steps."""
 
 
+class Named(Protocol):
+    """What is known of every recipe."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    def text(self) -> str: ...
+
+
+class State(Protocol):
+    """What changes from step to step, as plain values and tensors and back."""
+
+    def parts(self) -> dict[str, Any]: ...
+    def take(self, parts: dict[str, Any]) -> None: ...
+
+
 class Checkpoint:
     """One file per recipe; ``folder`` None keeps nothing."""
 
-    def __init__(self, folder: Path | None, recipe: Recipe) -> None:
+    def __init__(self, folder: Path | None, recipe: Named) -> None:
         self._path = folder / f"{recipe.name}_{recipe.seed}.pt" if folder else None
         self._recipe = recipe.text()
 
-    def save(self, step: int, took_s: float, state: Training) -> None:
+    def save(self, step: int, took_s: float, state: State) -> None:
         """Keep the state after ``step`` steps, in place of an earlier one."""
         if self._path is None or step % EVERY:
             return
@@ -34,7 +51,7 @@ class Checkpoint:
         torch.save({"recipe": self._recipe, "step": step, "took_s": took_s, **state.parts()}, draft)
         draft.replace(self._path)
 
-    def load(self, state: Training) -> tuple[int, float]:
+    def load(self, state: State) -> tuple[int, float]:
         """Steps done and seconds taken by an earlier run of the same recipe, whose state ``state`` takes on; (0, 0).
 
         Raises:

@@ -5,46 +5,68 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from smartscope.errors import UnsupportedModel
+from smartscope_models.engines.engine import Precision
 from smartscope_models.engines.graph import with_uint16_frames
 from smartscope_models.training.network import Denoiser
+from smartscope_models.training.refiner import Refiner
 
 OPSET = 17
-INPUTS = ("frames", "calibration", "nominal")
 OPEN_AXES = ("height", "width")
 
 
-def onnx_files(network: Denoiser) -> dict[str, bytes]:
-    """By precision, ``fp32`` and ``fp16``; equal weights give equal bytes."""
+def onnx_files(network: Denoiser) -> dict[Precision, bytes]:
+    """By precision, ``fp32`` and ``fp16``, with uint16 frames; equal weights give equal bytes."""
     half = copy.deepcopy(network)
     half.body.half()
-    return {"fp32": _exported(network), "fp16": _exported(half)}
+    return {"fp32": _denoiser(network), "fp16": _denoiser(half)}
 
 
-def _exported(network: Denoiser) -> bytes:
-    """One ONNX file whose frames are uint16 and whose height and width are open.
+def refiner_files(network: Refiner) -> dict[Precision, bytes]:
+    """The same of a network for structured illumination."""
+    half = copy.deepcopy(network)
+    half.body.half()
+    return {"fp32": _refiner(network), "fp16": _refiner(half)}
+
+
+def _denoiser(network: Denoiser) -> bytes:
+    shape = (64, 96)
+    frames = torch.zeros(1, network.sizes.frames, *shape, dtype=torch.int32)
+    inputs = {"frames": frames, "calibration": torch.ones(1, 3, *shape), "nominal": torch.ones(3)}
+    content: bytes = with_uint16_frames(_exported(network, inputs)).SerializeToString(deterministic=True)
+    return content
+
+
+def _refiner(network: Refiner) -> bytes:
+    views = torch.zeros(1, network.sizes.frames, 64, 96)
+    content: bytes = _exported(network, {"views": views}).SerializeToString(deterministic=True)
+    return content
+
+
+def _exported(network: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+    """ONNX model whose images have an open height and width.
 
     Raises:
         UnsupportedModel: the exporter left another opset than ours.
     """
-    count, open_ = network.sizes.frames, torch.export.Dim.DYNAMIC
-    example = (torch.zeros(1, count, 64, 96, dtype=torch.int32), torch.ones(1, 3, 64, 96), torch.ones(3))
-    sizes = {"frames": {2: open_, 3: open_}, "calibration": {2: open_, 3: open_}, "nominal": None}
+    open_ = torch.export.Dim.DYNAMIC
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # tells of the opset's conversion at every export
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program: Any = torch.onnx.export(
             network.eval(),
-            example,
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=INPUTS,
+            input_names=tuple(inputs),
             output_names=["image"],
-            dynamic_shapes=sizes,
+            dynamic_shapes={name: {2: open_, 3: open_} if value.ndim == 4 else None for name, value in inputs.items()},
             verbose=False,
         )
     model = program.model_proto
@@ -55,8 +77,7 @@ def _exported(network: Denoiser) -> bytes:
             remedy="replace the operator whose form changed; the exporter's log names it",
         )
     _name_axes(model)
-    content: bytes = with_uint16_frames(model).SerializeToString(deterministic=True)
-    return content
+    return model
 
 
 def _name_axes(model: Any) -> None:

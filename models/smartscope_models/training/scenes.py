@@ -47,7 +47,7 @@ class Scene:
 
 
 @njit(nogil=True, cache=True)
-def _splat(x, y, amount, image):  # type: ignore[no-untyped-def]
+def splat(x, y, amount, image):  # type: ignore[no-untyped-def]
     """Add points (N,) to ``image`` (n, n), shared among the four nearest pixels; what lies outside is left out."""
     n = image.shape[0]
     for k in range(len(x)):
@@ -102,7 +102,7 @@ def _moving_points(points: Points, fine: int, speed: float, rng: np.random.Gener
     image = np.zeros((FRAMES, fine, fine))
     for k in range(FRAMES):
         xy = (points.xy_px + (k - FRAMES + 1) * step[points.owner] + 0.5) * OVERSAMPLING - 0.5
-        _splat(xy[:, 0], xy[:, 1], points.amount, image[k])
+        splat(xy[:, 0], xy[:, 1], points.amount, image[k])
     return image
 
 

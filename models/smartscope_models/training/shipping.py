@@ -65,7 +65,7 @@ def ship(trained: Trained, recipe: Recipe, folder: Path) -> ModelPackage:
         metrics=_figures(network, recipe),
     )
     examples = _examples(network)
-    return write_package(folder, manifest, onnx_files(network), examples, _facts(recipe), replace=True)  # type: ignore[arg-type]
+    return write_package(folder, manifest, onnx_files(network), examples, _facts(recipe), replace=True)
 
 
 def _description(recipe: Recipe) -> str:

@@ -72,7 +72,7 @@ def train(
     started, recent = time.monotonic() - before_s, deque[float](maxlen=1000)
     for step, batch in enumerate(_batches(recipe, Bank(scenes), first), first):
         for group in state.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(step, recipe.steps)
+            group["lr"] = recipe.learning_rate * schedule(step, recipe.steps)
         found = _learn(state, batch, recipe, step)
         recent.append(float(found.error))
         took_s = time.monotonic() - started
@@ -140,7 +140,7 @@ def commit_of_the_code() -> str:
         return f"smartscope {version('smartscope')}"
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
     """A short rise, then half a cosine down to a hundredth."""
     if step < 200:
         return (step + 1) / 200

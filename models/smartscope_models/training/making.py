@@ -1,0 +1,44 @@
+"""From the name of a recipe to a package: what differs between the kinds of network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from smartscope_models.packages import ModelPackage
+from smartscope_models.training import recipe as frames
+from smartscope_models.training.refine import refine
+from smartscope_models.training.shipping import ship
+from smartscope_models.training.stack_bank import stack_bank
+from smartscope_models.training.stack_recipe import STACK_RECIPES
+from smartscope_models.training.stack_shipping import ship_refined
+from smartscope_models.training.train import Say, scene_bank, train
+
+RECIPES = (*frames.RECIPES, *STACK_RECIPES)
+
+
+def make(
+    name: str,
+    seed: int,
+    output: Path,
+    say: Say,
+    steps: int | None = None,
+    scenes: int | None = None,
+    threads: int = 1,
+    keep: Path | None = None,
+) -> ModelPackage:
+    """Draw, train and write a package; steps, scenes: other numbers than the recipe's, for a trial.
+
+    Raises:
+        InputError: the package or what is kept cannot be written or read.
+    """
+    if name in frames.RECIPES:
+        recipe = frames.recipe(name, seed=seed)
+        recipe = replace(recipe, steps=steps or recipe.steps, scenes=scenes or recipe.scenes)
+        trained = train(recipe, scene_bank(recipe, keep, say), say, threads, keep)
+        say(f"{trained.decibels:.2f} dB of noise removed, {trained.duration_s:.0f} s")
+        return ship(trained, recipe, output)
+    stacks = replace(STACK_RECIPES[name], seed=seed)
+    stacks = replace(stacks, steps=steps or stacks.steps, stacks=scenes or stacks.stacks)
+    with stack_bank(stacks, keep, say) as bank:
+        return ship_refined(refine(stacks, bank, say, threads, keep), stacks, output)
