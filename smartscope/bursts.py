@@ -6,6 +6,8 @@ carries its step of the stack in its metadata, from which its frame gets ``Setti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import useq
@@ -24,28 +26,36 @@ STACK = "stack"
 """Key of an event's metadata: which stack of the burst its frame belongs to, from 0."""
 
 
-def burst(microscope: Bench, exposure_ms: float, stacks: int = 1) -> tuple[useq.MDAEvent, ...]:
-    """Events of ``stacks`` whole stacks, one after the other; the same arguments give the same events.
+def burst(
+    microscope: Bench, exposure_ms: float, stacks: int = 1, steps: Sequence[int] | None = None
+) -> tuple[useq.MDAEvent, ...]:
+    """Events of ``stacks`` stacks, one after the other; the same arguments give the same events.
+
+    steps: those of a stack that are taken, of 0 to frames - 1; None: all. The first directions alone save light, one
+    frame of each direction is a preview.
 
     Raises:
         InputError: no structured illumination, no device that steps it, or fringes that cannot be made or seen.
     """
     config = configured(microscope)
     frames = Layout.of(config).frames
-    if stacks < 1 or not exposure_ms > 0:
+    taken = range(frames) if steps is None else steps
+    if stacks < 1 or not exposure_ms > 0 or not taken or not all(0 <= step < frames for step in taken):
         raise InputError(
-            f"{stacks} stacks of {exposure_ms:g} ms exposures", where="burst", allowed="at least one, above 0 ms"
+            f"{stacks} stacks of {exposure_ms:g} ms exposures, steps {list(taken)}",
+            where="burst",
+            allowed=f"at least one stack, above 0 ms, steps from 0 to {frames - 1}",
         )
-    steps = _slm_steps(microscope, config) if config.slm is not None else _grating_steps(config.grating)
+    shown = _slm_steps(microscope, config) if config.slm is not None else _grating_steps(config.grating)
     return tuple(
         useq.MDAEvent(
             index={"t": stack, "pattern": step},
             exposure=exposure_ms,
             metadata={PATTERN: step, STACK: stack},
-            **steps[step],
+            **shown[step],
         )
         for stack in range(stacks)
-        for step in range(frames)
+        for step in taken
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from smartscope.bursts import burst
 from smartscope.command import Request, RunPlan
+from smartscope.config import StructuredIlluminationConfig
 from smartscope.frame import Settings
 from smartscope.ports import Choice, Context
 
@@ -41,6 +42,8 @@ class StackState:
     """When the last stack was asked for, since the run began."""
     waiting: bool = False
     """Whether its result has not come yet."""
+    previewed_s: float = -math.inf
+    """When the last preview was asked for."""
     said: str = "first stack"
 
 
@@ -59,6 +62,9 @@ class StructuredIlluminationPolicy:
         target_detail: ``fine_detail`` that is held; the verdict is ok from about half of 0.08 on.
         hold: False keeps exposure and power as they are.
         stacks: in a row, in one burst; each frame after the first stack gives an image.
+        fewest_directions: where the dose does not last for stacks of all directions, as many as it lasts for, but not
+            fewer than this; finer than widefield along these alone. None: always all.
+        preview_s: between previews of one frame of each direction, at the light of the last stack; None: none.
     """
 
     reads = frozenset({"quality"})
@@ -74,6 +80,8 @@ class StructuredIlluminationPolicy:
         deadband: Annotated[float, Field(ge=0, lt=0.5)] = 0.1,
         hold: bool = True,
         stacks: Annotated[int, Field(ge=1, le=1000)] = 1,
+        fewest_directions: Annotated[int, Field(ge=1, le=9)] | None = None,
+        preview_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
     ) -> None:
         self.light = light
         self.every_s = every_s
@@ -83,6 +91,8 @@ class StructuredIlluminationPolicy:
         self.deadband = deadband
         self.hold = hold
         self.stacks = stacks
+        self.fewest_directions = fewest_directions
+        self.preview_s = preview_s
 
     def decide(self, context: Context) -> Choice:
         """Learn from a stack that has come; ask for the next one when it is due."""
@@ -90,24 +100,58 @@ class StructuredIlluminationPolicy:
         config = context.instrument.optics.structured_illumination
         if config is None or self.light not in context.limits.lights:
             return Choice(state=state)
-        frames = config.angles * config.phases
         fine = context.result.super_resolved
-        if fine is not None and fine.settings is not None:
+        if fine is not None and fine.settings is not None and not fine.preview:
             learned = self._learned(context, state, fine.settings) if self.hold else state
             state = replace(learned, waiting=False)
         exposure_ms, power_mw = self._split(context, state)
-        since_s, lasts_s = context.elapsed_s - state.asked_s, frames * self.stacks * exposure_ms / 1e3
-        if state.waiting and since_s < PATIENCE * lasts_s + 5.0:
+        if power_mw <= 0:
             return Choice(state=state)
-        wait_s = max(self.every_s, lasts_s, self._rest_s(context, lasts_s, power_mw))
-        if since_s < wait_s or math.isinf(wait_s) or power_mw <= 0:
+        directions, wait_s = self._affordable(context, config, exposure_ms, power_mw)
+        frames = directions * config.phases * self.stacks
+        since_s = context.elapsed_s - state.asked_s
+        if state.waiting and since_s < PATIENCE * frames * exposure_ms / 1e3 + 5.0:
             return Choice(state=state)
-        events = burst(context.instrument, exposure_ms, self.stacks)
+        if since_s < wait_s or math.isinf(wait_s):
+            return self._preview(context, config, state, exposure_ms, power_mw)
         why = f"{state.said}: {exposure_ms:.3g} ms at {power_mw:.3g} mW"
-        if wait_s > max(self.every_s, lasts_s):
+        if directions < config.angles:
+            why += f", {directions} of {config.angles} directions so that the dose lasts"
+        elif wait_s > max(self.every_s, frames * exposure_ms / 1e3):
             why += f", every {wait_s:.3g} s so that the dose lasts"
+        events = burst(context.instrument, exposure_ms, self.stacks, range(directions * config.phases))
         asked = Request(RunPlan(NAME, events, {self.light: power_mw}), why)
         return Choice([asked], replace(state, asked_s=context.elapsed_s, waiting=True))
+
+    def _preview(
+        self,
+        context: Context,
+        config: StructuredIlluminationConfig,
+        state: StackState,
+        exposure_ms: float,
+        power_mw: float,
+    ) -> Choice:
+        """One frame of each direction between two stacks, where previews are wanted and a stack has come."""
+        last_s = max(state.asked_s, state.previewed_s)
+        if self.preview_s is None or state.asked_s < 0 or context.elapsed_s - last_s < self.preview_s:
+            return Choice(state=state)
+        one_each = range(0, config.angles * config.phases, config.phases)
+        events = burst(context.instrument, exposure_ms, steps=one_each)
+        asked = Request(RunPlan(NAME, events, {self.light: power_mw}), "preview between stacks")
+        return Choice([asked], replace(state, previewed_s=context.elapsed_s))
+
+    def _affordable(
+        self, context: Context, config: StructuredIlluminationConfig, exposure_ms: float, power_mw: float
+    ) -> tuple[int, float]:
+        """Directions of the next stack, and seconds between two, so that the budget lasts."""
+        lasts_s = config.angles * config.phases * self.stacks * exposure_ms / 1e3
+        wait_s = max(self.every_s, lasts_s)
+        rest_s = self._rest_s(context, lasts_s, power_mw)
+        if rest_s <= wait_s or self.fewest_directions is None or math.isinf(rest_s):
+            return config.angles, max(wait_s, rest_s)
+        fewest = min(self.fewest_directions, config.angles)
+        directions = max(fewest, math.floor(config.angles * wait_s / rest_s))
+        return directions, max(wait_s, rest_s * directions / config.angles)
 
     def _learned(self, context: Context, state: StackState, used: Settings) -> StackState:
         """The light for the target, from what the stack of this result had."""
@@ -119,7 +163,12 @@ class StructuredIlluminationPolicy:
         if quality.get("moved_px", 0.0) > MOVED_PX:
             longest_ms = max(context.limits.exposure_ms.low, min(longest_ms, used.exposure_ms) / 2)
         if quality.get("structured_illumination_saturated", 0.0) > 1e-3:
-            return StackState(BACK_OFF * light_ms_mw, longest_ms, state.asked_s, said="the last stack was saturated")
+            return replace(
+                state,
+                light_ms_mw=BACK_OFF * light_ms_mw,
+                longest_ms=longest_ms,
+                said="the last stack was saturated",
+            )
         detail = quality.get("fine_detail", 0.0)
         if quality.get("structured_illumination_verdict", 0.0) == 0 or detail <= 0:
             said, factor = "the last stack failed", LARGEST_FACTOR
@@ -128,7 +177,7 @@ class StructuredIlluminationPolicy:
             factor = min(max(self.target_detail / detail, 1 / LARGEST_FACTOR), LARGEST_FACTOR)
             if abs(factor - 1) <= self.deadband:
                 factor = 1.0
-        return StackState(factor * light_ms_mw, longest_ms, state.asked_s, said=said)
+        return replace(state, light_ms_mw=factor * light_ms_mw, longest_ms=longest_ms, said=said)
 
     def _split(self, context: Context, state: StackState) -> tuple[float, float]:
         """Exposure in ms and power in mW for the light of ``state``, within the limits."""

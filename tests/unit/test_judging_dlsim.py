@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
-from judging.dlsim import measure  # noqa: E402
+from judging.dlsim import measure
 
 
 @pytest.mark.data

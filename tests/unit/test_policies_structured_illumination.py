@@ -137,6 +137,33 @@ def test_the_budget_lasts_until_the_end() -> None:
     assert plan(decide(StructuredIlluminationPolicy(LIGHT), dose=spent)) is None
 
 
+def test_fewer_directions_where_the_dose_does_not_last_for_all() -> None:
+    # a stack of three directions costs 0.09 J/cm2; 1.6 J/cm2 in 40 s pay for 17 of them, or for 26 of two
+    dose, state = DoseState(0.0, 1.6, 0.0, {LIGHT: 1.0}), StackState(10.0, 50.0, asked_s=58.0)
+    given = {"dose": dose, "state": state, "remaining_s": 26.0}
+    assert plan(decide(StructuredIlluminationPolicy(LIGHT, every_s=1), 60.0, **given)) is not None
+    policy = StructuredIlluminationPolicy(LIGHT, every_s=1, fewest_directions=1)
+    two = decide(policy, 60.0, **given)
+    asked = plan(two)
+    assert asked is not None
+    assert [event.metadata["pattern"] for event in asked.events] == list(range(6))
+    assert "2 of 3 directions" in two.requests[0].why
+    poorer = decide(policy, 60.0, **{**given, "dose": DoseState(0.0, 0.5, 0.0, {LIGHT: 1.0})})
+    assert [event.metadata["pattern"] for event in plan(poorer).events] == list(range(3))
+
+
+def test_previews_between_stacks() -> None:
+    policy = StructuredIlluminationPolicy(LIGHT, every_s=10, preview_s=2)
+    came = replace(decide(policy, 1.0).state, waiting=False)
+    assert plan(decide(policy, 2.0, state=came)) is None
+    first = decide(policy, 3.5, state=came)
+    asked = plan(first)
+    assert asked is not None
+    assert [event.metadata["pattern"] for event in asked.events] == [0, 3, 6]
+    assert plan(decide(policy, 4.5, state=first.state)) is None
+    assert len(plan(decide(policy, 11.5, state=first.state)).events) == 9
+
+
 def test_waits_for_the_stack_but_not_for_ever() -> None:
     policy = StructuredIlluminationPolicy(LIGHT)
     first = decide(policy, 1.0)

@@ -176,3 +176,46 @@ def test_resolution_of_raw_frames():
     results = [meter.step([frame], Result(frame)) for frame in frames[:3]]
     assert "frc_resolution_nm" not in results[0].quality
     assert results[2].quality["frc_resolution_nm"] > OPTICS.emission_nm / (2 * OPTICS.numerical_aperture) * 0.8
+
+
+def burst_then_idle(frames: list[Frame]) -> list[Frame]:
+    """A burst and the dark frames of the next epoch."""
+    last = frames[-1]
+    idle = replace(
+        last, epoch=last.epoch + 1, number=0, index=last.index + 1, settings=replace(last.settings, pattern=None)
+    )
+    return [*frames, idle, replace(idle, number=1, index=idle.index + 1)]
+
+
+def test_a_burst_of_some_directions_gives_an_image_of_these_when_it_is_over():
+    frames = burst_then_idle(stream([stack()])[:6])
+    results = run(model(), frames)
+    assert [result.super_resolved is not None for result in results] == [False] * 6 + [True, False]
+    two = results[6]
+    assert two.quality["directions"] == 2
+    assert fine(two).raw_frames == (0, 5)
+    assert two.quality["resolution_nm"] < two.quality["widefield_resolution_nm"]
+    assert not fine(two).preview
+    incomplete = run(model(), burst_then_idle(stream([stack()])[:5]))
+    assert not any(result.super_resolved for result in incomplete)
+
+
+def test_one_frame_of_each_direction_is_a_preview_under_known_fringes():
+    later = [
+        replace(frame, epoch=1, number=k, index=9 + k, t_start_ns=10**9, t_end_ns=10**9)
+        for k, frame in enumerate(stream([stack(seed=2)])[::3])
+    ]
+    made = model()
+    assert not any(result.super_resolved for result in run(made, burst_then_idle(later))), "no fringes are known"
+    made = model()
+    results = run(made, stream([stack(seed=1)]) + burst_then_idle(later))
+    shown = [result for result in results if result.super_resolved]
+    assert [fine(result).preview for result in shown] == [False, True]
+    preview = shown[1]
+    assert fine(preview).verdict == "weak"
+    assert "preview of 3 raw frames" in fine(preview).why[0]
+    assert fine(preview).raw_frames == (9, 11)
+    assert preview.quality["fringes_age_s"] == pytest.approx(0.92)
+    assert "structured_illumination_verdict" not in preview.quality
+    full, quick = (fine(result).image[16:-16, 16:-16].ravel() for result in shown)
+    assert np.corrcoef(full, quick)[0, 1] > 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -21,32 +22,29 @@ class Collected:
         """(frames, N, N) float32, in the order of the patterns."""
         self.change = torch.zeros((size, size), device=self._device)
         """What the newest frame has more than the one before it in its place."""
+        self.row: deque[int] = deque(maxlen=layout.frames)
+        """Patterns of the newest frames, as far back as nothing broke the sequence."""
+        self.exposed: Settings | None = None
+        """What all frames of the row have in common: everything but the pattern."""
+        self.t_mid_ns = 0
+        """Middle of the newest exposure."""
+        self._indices: deque[int] = deque(maxlen=layout.frames)
+        self._saturated = np.zeros(layout.frames)
         self._new = np.zeros((size, size), np.float32)
         self._full = np.zeros((size, size), np.bool_)
-        self._saturated = np.zeros(layout.frames)
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._numbers = np.full(len(self._saturated), -len(self._saturated))  # never in a row with a frame's
-        self._indices = np.full(len(self._saturated), -1)
-        self._epoch, self._newest, self._settings = -1, -1, None
-        self.t_mid_ns = 0
-
-    _settings: Settings | None
-    """What all frames of the stack have in common: everything but the pattern."""
+        self._epoch, self._newest = -1, -1
 
     def is_new(self, frame: Frame) -> bool:
         """Whether ``frame`` came after all that was taken."""
         return (frame.epoch, frame.number) > (self._epoch, self._newest)
 
     def take(self, frame: Frame) -> int:
-        """Put a patterned frame in its place, which is returned; another exposure or epoch begins a new stack."""
+        """Put a patterned frame in its place, which is returned; a gap or other settings begin a new row."""
         pattern, settings = frame.settings.pattern, replace(frame.settings, pattern=None)
         assert pattern is not None
-        if frame.epoch != self._epoch or settings != self._settings:
+        if (frame.epoch, frame.number - 1, settings) != (self._epoch, self._newest, self.exposed):
             self.forget()
-            self._epoch, self._settings = frame.epoch, settings
+        self._epoch, self._newest, self.exposed, self.t_mid_ns = frame.epoch, frame.number, settings, frame.t_mid_ns
         known = self._sensor.of(frame)
         np.subtract(frame.pixels, known.offset_adu, out=self._new)
         np.multiply(self._new, known.electrons_per_adu, out=self._new)
@@ -55,26 +53,26 @@ class Collected:
         torch.sub(new, self.electrons[pattern], out=self.change)
         self.electrons[pattern].copy_(new)
         self._saturated[pattern] = np.count_nonzero(self._full) / self._full.size
-        self._numbers[pattern], self._indices[pattern] = frame.number, frame.index
-        self._newest, self.t_mid_ns = frame.number, frame.t_mid_ns
+        self.row.append(pattern)
+        self._indices.append(frame.index)
         return pattern
+
+    def forget(self) -> None:
+        """The next frame begins a new row."""
+        self.row.clear()
+        self._indices.clear()
 
     @property
     def whole(self) -> bool:
-        """Whether every pattern is there, from as many frames in a row: one that was lost leaves a gap."""
-        return bool(self._numbers.min() == self._newest - len(self._numbers) + 1)
+        """Whether every pattern is in the row."""
+        return len(set(self.row)) == len(self._saturated)
 
     @property
     def raw_frames(self) -> tuple[int, int]:
-        """Index of the first and of the last frame of the stack."""
-        return int(self._indices.min()), int(self._indices.max())
+        """Index of the first and of the last frame of the row."""
+        return self._indices[0], self._indices[-1]
 
     @property
     def saturated(self) -> float:
-        """Largest share of saturated pixels of any frame."""
-        return float(self._saturated.max())
-
-    @property
-    def exposed(self) -> Settings | None:
-        """The settings of all frames of the stack, without the pattern."""
-        return self._settings
+        """Largest share of saturated pixels of any frame of the row."""
+        return float(self._saturated[list(self.row)].max())

@@ -63,9 +63,9 @@ class StackReconstructor:
             raise InputError(f"sectioning {sectioning}", where="structured illumination", allowed="0 to 1")
         if size < 64 or size % 2:
             raise InputError(f"frames of {size} pixels", where="raw stack", allowed="even sizes from 64 on")
-        self._layout, self._size, self._optics, self._device = layout, size, optics, device
-        self._cutoff = optics.cutoff_per_px * size
-        self._estimator = Estimator(layout, size, self._cutoff, device)
+        self.layout, self._size, self._optics, self._device = layout, size, optics, device
+        self.cutoff = optics.cutoff_per_px * size
+        self._estimator = Estimator(layout, size, self.cutoff, device)
         self._sectioning = sectioning
         self._order_seen = False
 
@@ -84,21 +84,21 @@ class StackReconstructor:
         """Everything but the image; arguments and errors as of ``run``."""
         frames, moved = self._stilled(frames)
         estimate = self._estimated(frames, known)
-        made = Reconstruction(self._layout, self._size, self._cutoff, estimate.parameters, estimate.power, self._device)
+        made = Reconstruction(self.layout, self._size, self.cutoff, estimate.parameters, estimate.power, self._device)
         pixel_nm = self._optics.pixel_size_nm
         finest = np.hypot(*estimate.parameters.carriers.reshape(-1, 2).T).max()
-        limit_nm = self._size * pixel_nm / (self._cutoff + float(finest))
-        verdict = judge(self._layout, estimate, made.weights, moved, pixel_nm, limit_nm)
+        limit_nm = self._size * pixel_nm / (self.cutoff + float(finest))
+        verdict = judge(self.layout, estimate, made.weights, moved, pixel_nm, limit_nm)
         expected_nm = max(made.weights.resolution_px * pixel_nm, limit_nm)
         return Prepared(estimate, made, verdict, expected_nm, self._sharp(frames))
 
     def _sharp(self, frames: Tensor) -> Tensor:
-        return sectioned(frames, self._cutoff, self._sectioning) if self._sectioning else frames
+        return sectioned(frames, self.cutoff, self._sectioning) if self._sectioning else frames
 
     def _stilled(self, frames: Tensor) -> tuple[Tensor, float]:
         """Frames with the specimen where it is on average, and by how much it had moved."""
         field = self._estimator.field
-        pictures = frames.reshape(self._layout.angles, self._layout.phases, *frames.shape[1:]).mean(1)
+        pictures = frames.reshape(self.layout.angles, self.layout.phases, *frames.shape[1:]).mean(1)
         moved = motion(field, torch.fft.rfft2(pictures))
         largest = largest_px(moved)
         return (stilled(frames, moved) if SEEN_PX < largest <= 2 * STILLED_PX else frames), largest
@@ -117,7 +117,7 @@ class StackReconstructor:
         return estimate
 
     def _check_order(self, frames: Tensor) -> None:
-        layout = self._layout
+        layout = self.layout
         if self._order_seen or layout.angles == 1 or not bool(torch.isfinite(frames).all()):
             return
         turned = frames.reshape(layout.phases, layout.angles, *frames.shape[1:]).transpose(0, 1)
