@@ -32,7 +32,7 @@ from smartscope.diary import Diary
 from smartscope.drops import DROPS
 from smartscope.errors import ConfigurationError, DeviceError, InputError, Interrupted, SmartscopeError
 from smartscope.frame import Frame
-from smartscope.grabber import MOVIE_ENDED, Grabber, Window, no_doubt
+from smartscope.grabber import MOVIE_ENDED, Grabber, Window, no_doubt, windows
 from smartscope.live import LiveRun
 from smartscope.loop import Loop
 from smartscope.mailbox import NewestWins
@@ -252,7 +252,7 @@ def _wire(config: ExperimentConfig, hardware: Hardware, pipeline: Pipeline, diar
         affine,
         Admission.of(config.safety),
     )
-    mailbox: NewestWins[Window] = NewestWins()
+    mailbox = windows()
 
     def see(frame: Frame) -> None:
         loop.see_frame(frame)

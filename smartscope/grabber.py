@@ -11,11 +11,19 @@ from typing import Any
 
 from smartscope.errors import DeviceTimeout
 from smartscope.frame import Certainty, Frame
-from smartscope.mailbox import NewestWins
+from smartscope.mailbox import NewestOfEach, NewestWins
 from smartscope.ports import Clock, Microscope
 
 MOVIE_ENDED = "the movie has ended"
 Window = tuple[Frame, ...]
+"""Frames of one epoch, oldest first."""
+
+
+def windows() -> NewestWins[Window]:
+    """Where windows wait for the models: the newest of each epoch, so that a planned part's end is not passed over."""
+    return NewestOfEach(lambda window: window[-1].epoch)
+
+
 """A frame with as much of its past as the models asked for; oldest first."""
 Sink = Callable[[Frame], None]
 """Takes a frame by reference; must neither block nor write to its pixels."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -63,6 +64,44 @@ class NewestWins(Generic[T]):
         """Counts so far."""
         with self._condition:
             return MailboxStatistics(self._put, self._taken, self._displaced, int(self._item is not None))
+
+
+class NewestOfEach(NewestWins[T]):
+    """Newest wins among items of one kind; the last one of an earlier kind waits for its turn, the oldest first."""
+
+    def __init__(self, kind: Callable[[T], object], kept: int = 4) -> None:
+        """``kept``: earlier kinds that wait at most."""
+        super().__init__()
+        self._kind, self._kept = kind, kept
+        self._earlier: deque[T] = deque()
+
+    def put(self, item: T) -> T | None:
+        """Leave an item; returns the one that it displaced."""
+        with self._condition:
+            waiting = self._item
+            if waiting is None or self._kind(waiting) == self._kind(item):
+                return super().put(item)
+            self._earlier.append(waiting)
+            self._item = None
+            super().put(item)
+            if len(self._earlier) <= self._kept:
+                return None
+            self._displaced += 1
+            return self._earlier.popleft()
+
+    def take(self, timeout_s: float = 0.0) -> T | None:
+        """The last item of the earliest kind that waits, or None when none came in time."""
+        with self._condition:
+            if not self._earlier:
+                return super().take(timeout_s)
+            self._taken += 1
+            return self._earlier.popleft()
+
+    def statistics(self) -> MailboxStatistics:
+        """Counts so far."""
+        with self._condition:
+            newest = super().statistics()
+            return replace(newest, waiting=newest.waiting + len(self._earlier))
 
 
 class BoundedQueue(Generic[T]):

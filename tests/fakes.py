@@ -16,9 +16,8 @@ from smartscope.decider import Decider, RankedPolicy
 from smartscope.decision import Decision
 from smartscope.errors import CameraStopped
 from smartscope.frame import Certainty, Frame, Roi, Settings
-from smartscope.grabber import Grabber, Window
+from smartscope.grabber import Grabber, windows
 from smartscope.loop import Loop
-from smartscope.mailbox import NewestWins
 from smartscope.pipeline import Pipeline, Stage
 from smartscope.ports import Capabilities, Choice, Context, Instrument, whole_sensor
 from smartscope.result import Result
@@ -252,7 +251,7 @@ class VirtualRig:
             Admission.of(self.config.safety),
         )
         self.pipeline = Pipeline(stages, self.clock)
-        mailbox: NewestWins[Window] = NewestWins()
+        mailbox = windows()
         self.mailbox = mailbox
         self.grabber = Grabber(
             self.microscope, self.clock, [self._see, diary.frame], mailbox, frames=self.config.frames

@@ -51,7 +51,10 @@ def check_refused(place: Workplace, ended: Ended, *words: str) -> None:
         ({"bus__enabled": True, "bus__host": "0.0.0.0"}, ("bus.host = '0.0.0.0'", "allowed: 127.0.0.1", "keys new")),
         ({"bus__enabled": True, "bus__data_port": 70000}, ("bus.data_port = 70000", "allowed: <= 65535")),
         ({"microscope__driver": "simulatd"}, ("microscope.driver = 'simulatd'", "simulated", "remedy: ")),
-        ({"microscope__options__specimen": "fish"}, ("microscope.options.specimen = 'fish'", "'cells' or 'beads'")),
+        (
+            {"microscope__options__specimen": "fish"},
+            ("microscope.options.specimen = 'fish'", "'cells', 'beads' or 'filaments'"),
+        ),
         ({"microscope__options__redout_ms": 5}, ("microscope.options.redout_ms = 5", "no such key")),
         ({"pipeline": [{"model": "denoize"}]}, ("pipeline.0.model = 'denoize'", "denoise", "remedy: ")),
         ({"pipeline": [{"model": "nowhere:Model"}]}, ("pipeline.0.model = 'nowhere:Model'", "nowhere", "remedy: ")),

@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartscope.mailbox import BoundedQueue, NewestWins
+from smartscope.mailbox import BoundedQueue, NewestOfEach, NewestWins
 
 
 @given(st.lists(st.one_of(st.integers(), st.none())))
@@ -21,6 +21,40 @@ def test_newest_wins_and_every_item_is_accounted_for(actions: list[int | None]) 
             newest = action
     counts = box.statistics()
     assert counts.put == counts.taken + counts.displaced + counts.waiting
+
+
+@given(st.lists(st.one_of(st.integers(0, 30), st.none()), max_size=40), st.integers(1, 3))
+def test_newest_of_each_kind_waits_for_its_turn(actions: list[int | None], kept: int) -> None:
+    box: NewestOfEach[int] = NewestOfEach(lambda item: item // 10, kept)
+    waiting: list[int] = []
+    for action in actions:
+        if action is None:
+            assert box.take() == (waiting.pop(0) if waiting else None)
+            continue
+        displaced = None
+        if waiting and waiting[-1] // 10 == action // 10:
+            displaced = waiting.pop()
+        waiting.append(action)
+        if len(waiting) > kept + 1:
+            displaced = waiting.pop(0)
+        assert box.put(action) == displaced
+    counts = box.statistics()
+    assert counts.waiting == len(waiting)
+    assert counts.put == counts.taken + counts.displaced + counts.waiting
+
+
+def test_a_writer_can_wait_for_its_reader() -> None:
+    box: NewestWins[str] = NewestWins()
+    assert box.wait_until_taken(0.0)
+    box.put("item")
+    assert not box.wait_until_taken(0.0)
+    reader = threading.Thread(target=box.take, args=(1.0,))
+    reader.start()
+    assert box.wait_until_taken(5.0)
+    reader.join()
+    box.put("another")
+    box.close()
+    assert box.wait_until_taken(5.0)
 
 
 @given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 100))

@@ -71,7 +71,7 @@ class Estimator:
         steps = layout.nominal_phases()[angle]
         gains = spectra.gains(angle, power)
         phases = steps if known is None else known.phases_rad[angle]
-        carriers, peaks = self._found(spectra, angle, phases, gains, known)
+        carriers, peaks = self._found(spectra, angle, phases, gains, power, known)
         fringes, ratios = spectra.differences(angle, gains), spectra.ratios(gains)
         by_plane = None
         if layout.orders == 1 and layout.angles > 1:
@@ -105,7 +105,7 @@ class Estimator:
         return Overlap(self.field, spectra.mean, fringes, carrier, power, variances, spectra.grain)
 
     def _found(
-        self, spectra: Spectra, angle: int, phases: Doubles, gains: Doubles, known: Parameters | None
+        self, spectra: Spectra, angle: int, phases: Doubles, gains: Doubles, power: Power, known: Parameters | None
     ) -> tuple[Doubles, Doubles]:
         """Carriers (orders, 2) to about half a step, and how far their peaks stand out (orders,)."""
         layout = self.layout
@@ -113,10 +113,11 @@ class Estimator:
             return known.carriers[angle], np.full(layout.orders, np.nan)
         frames = torch.cat([spectra.pictures[angle], spectra.pictures.mean((0, 1))[None]])
         rows = [_real(row, self.field.device) for row in _rows(phases, gains)]
+        light = power, power.noise / layout.frames
         if layout.beams == 3:  # the second order is faint where it is looked for; it lies at twice the first
-            carrier, peak = self._search.find(frames, rows[0], NEAREST / 2, FURTHEST / 2)
+            carrier, peak = self._search.find(frames, rows[0], NEAREST / 2, FURTHEST / 2, *light)
             return np.stack([carrier, 2 * carrier]), np.array([peak, np.nan])
-        found = [self._search.find(frames, row, NEAREST, FURTHEST) for row in rows]
+        found = [self._search.find(frames, row, NEAREST, FURTHEST, *light) for row in rows]
         return np.array([carrier for carrier, _ in found]), np.array([peak for _, peak in found])
 
     def _agreed(self, measured: list[Measured], by_plane: Measured | None, steps: Doubles) -> tuple[Doubles, Doubles]:
