@@ -54,8 +54,7 @@ def _preview(stack: Stack, frames: Tensor, power: Power) -> tuple[Tensor, Inform
 def power_of(frames: Tensor, field: Field) -> Power:
     """As ``Estimator`` measures it."""
     pictures = (frames - frames.mean((1, 2), keepdim=True)) * field.fade
-    mean = torch.fft.fft2(pictures.mean(0))
-    return measure_power(mean, field.passed, field.radius, field.cutoff, field.energy, len(frames))
+    return measure_power(field, torch.fft.rfft2(pictures.mean(0)), len(frames))
 
 
 @contextmanager
