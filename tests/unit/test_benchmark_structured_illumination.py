@@ -80,19 +80,15 @@ def test_everything_runs_on_one_small_stack(folder: Path, tmp_path: Path) -> Non
     assert "### controls" in done.stdout
 
 
-def test_without_judge_or_data_the_real_pair_is_skipped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real, "JUDGE", "judging.nobody")
-    assert "judging/dlsim.py" in real.dlsim(bench)["skipped"]
-    monkeypatch.setattr(real, "JUDGE", "judging.figures")
+def test_real_stacks_are_skipped_where_they_are_not_there(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = replace(bench, data=str(tmp_path))
     assert "set SMARTSCOPE_DATA" in real.dlsim(bench)["skipped"]
     assert "set SMARTSCOPE_DATA" in real.dlsim(replace(bench, data=None))["skipped"]
-
-
-def test_the_judge_of_the_real_pair_is_called(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "judge_of_a_pair.py").write_text("def measure(data):\n    return {'seen': str(data)}\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(real, "JUDGE", "judge_of_a_pair")
-    assert real.dlsim(replace(bench, data=str(tmp_path))) == {"seen": str(tmp_path)}
+    (tmp_path / "HER.tif").touch()
+    monkeypatch.setattr(real, "measure", lambda folder: {"seen": str(folder)})
+    assert real.dlsim(bench) == {"seen": str(tmp_path)}
 
 
 def test_an_absent_peer_is_named(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from smartscope_models.structured_illumination.transfer import Optics
 Image = npt.NDArray[np.float64]
 
 FRAMES, SIZE = 15, 128
+REFERENCE = "HER.tif"
 LAYOUT = Layout(3, 5, 3)
 OPTICS = Optics(numerical_aperture=1.25, emission_nm=500.0, pixel_size_nm=50.0)
 """Stands for a cut-off of a quarter of a cycle per pixel; lengths in nm mean nothing here."""
@@ -72,7 +73,7 @@ def judged(image: Image, target: Image) -> dict[str, float]:
 
 def measure(folder: Path) -> dict[str, dict[str, object]]:
     """Widefield and ours for both stacks."""
-    target = tifffile.imread(folder / "HER.tif").astype(float)
+    target = tifffile.imread(folder / REFERENCE).astype(float)
     known: Parameters | None = None
     found: dict[str, dict[str, object]] = {}
     for name in ("HE", "LE"):

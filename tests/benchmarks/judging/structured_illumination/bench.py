@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from judging.evaluator import Evaluator
 
-from .candidates import ORACLE, REFERENCE, Candidate, Ours, Reference, Widefield
+from .candidates import ORACLE, REFERENCE, Candidate, Ours, Reference, Widefield, with_network
 from .peer import Napari
 
 
@@ -40,4 +40,4 @@ class Bench:
         """Ours first."""
         rivals: list[Candidate] = [self.peer] if self.peer else []
         references = [Reference(self.evaluator, label) for label in (REFERENCE, ORACLE)]
-        return [Ours(), *references, *rivals, Widefield()]
+        return [Ours(), with_network(), *references, *rivals, Widefield()]

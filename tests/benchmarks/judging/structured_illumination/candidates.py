@@ -18,6 +18,7 @@ from smartscope.processing import process_file
 from .stacks import DRAWS, Stack, write_image
 
 OURS, REFERENCE, ORACLE, WIDEFIELD = "ours", "reference", "oracle", "widefield"
+NETWORK = "ours, network"
 
 
 class Candidate(Protocol):
@@ -30,17 +31,25 @@ class Candidate(Protocol):
         """Write ``recon_0.tif``, ``recon_1.tif`` and, if it can, ``report.json``."""
 
 
+@dataclass(frozen=True, slots=True)
 class Ours:
     """This project; every draw's fringes are measured anew."""
 
-    label = OURS
+    label: str = OURS
+    options: tuple[str, ...] = ()
+    """As ``--option`` takes them."""
 
     def reconstruct(self, stack: Stack, out: Path) -> None:
         """As ``smartscope process reconstruct RAW OUT --camera CAMERA --optics OPTICS``."""
         for draw in DRAWS:
             report = out / ("report.json" if draw == 0 else f"report_{draw}.json")
             image = out / f"recon_{draw}.tif"
-            process_file("reconstruct", stack.raw(draw), image, stack.camera, stack.optics, [], report)
+            process_file("reconstruct", stack.raw(draw), image, stack.camera, stack.optics, [*self.options], report)
+
+
+def with_network() -> Ours:
+    """Ours, quietened by the shipped network."""
+    return Ours(NETWORK, ("network=low_light", "engine=onnxruntime"))
 
 
 @dataclass(frozen=True, slots=True)

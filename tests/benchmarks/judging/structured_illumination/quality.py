@@ -10,7 +10,7 @@ from judging.bench import say
 from judging.figures import Row, groups, paired, spread
 
 from .bench import Bench
-from .candidates import ORACLE, OURS, REFERENCE, WIDEFIELD
+from .candidates import NETWORK, ORACLE, OURS, REFERENCE, WIDEFIELD
 from .peer import Napari
 from .stacks import Scene, made_folder, simulated
 
@@ -64,6 +64,6 @@ def differences(rows: Iterable[Row]) -> list[Row]:
     answers = []
     for figure in COMPARED:
         told = [row for row in rows if row[figure] is not None]
-        for rival in (ORACLE, REFERENCE, Napari.label, WIDEFIELD):
-            answers += paired(told, CELL, figure, OURS, rival)
+        for mine, rival in product((OURS, NETWORK), (ORACLE, REFERENCE, Napari.label, WIDEFIELD)):
+            answers += paired(told, CELL, figure, mine, rival)
     return answers
