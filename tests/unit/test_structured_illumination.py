@@ -421,6 +421,11 @@ def test_a_movie_that_is_no_whole_number_of_stacks_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "o.tif").exists()
     with pytest.raises(InputError, match="4 beams"):
         process_file("reconstruct", raw, tmp_path / "o.tif", camera, optics, ["beams=4"], None)
+    with pytest.raises(InputError, match="no option 'sectionning'"):
+        process_file("reconstruct", raw, tmp_path / "o.tif", camera, optics, ["sectionning=0.9"], None)
+    raw, camera, optics = written(tmp_path, frames)
+    with pytest.raises(InputError, match="sectioning 2"):
+        process_file("reconstruct", raw, tmp_path / "o.tif", camera, optics, ["sectioning=2"], None)
 
 
 def test_the_cutoff_of_a_lens_in_cycles_per_pixel() -> None:

@@ -259,7 +259,7 @@ def test_files_are_reconstructed_with_a_network(tmp_path: Path) -> None:
     optics.write_text(json.dumps({"numerical_aperture": 1.4, "emission_nm": 525.0}))
     given = tmp_path / "raw.tif"
     process_file("reconstruct", given, tmp_path / "plain.tif", camera, optics, [], None)
-    options = [f"network={write_identity(tmp_path / 'first')}", "engine=torch"]
+    options = [f"model={write_identity(tmp_path / 'first')}", "engine=torch"]
     process_file("reconstruct", given, tmp_path / "net.tif", camera, optics, options, tmp_path / "r.json")
     plain, made = (tifffile.imread(tmp_path / name) for name in ("plain.tif", "net.tif"))
     assert agreement(made, plain) > 0.999

@@ -49,7 +49,7 @@ class Ours:
 
 def with_network() -> Ours:
     """Ours, quietened by the shipped network."""
-    return Ours(NETWORK, ("network=low_light", "engine=onnxruntime"))
+    return Ours(NETWORK, ("model=structured_illumination_low_light", "engine=onnxruntime"))
 
 
 @dataclass(frozen=True, slots=True)
