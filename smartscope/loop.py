@@ -319,23 +319,32 @@ class Loop:
         elif isinstance(command, RunPlan):
             self._end_lights_of(command, applied.t_effect_ns)
         elif isinstance(command, SetExposure):
-            overhead_ms = self._microscope.capabilities().frame_period_overhead_ms
-            duty = command.exposure_ms / (command.exposure_ms + overhead_ms)
-            self._ledger.set_exposure_duty(duty, applied.t_called_ns)
-            self._note("duty", applied.t_called_ns, fraction=duty)
+            self._duty_account(command.exposure_ms, applied.t_called_ns)
         elif isinstance(command, MoveStage):
             self._move_account(command.x_um, command.y_um, applied.t_effect_ns)
 
     def _begin_lights_of(self, plan: RunPlan) -> None:
         """A plan's lights count from before it begins; one that it lowers counts as it is until its end."""
+        t_ns = self._clock.now_ns()
+        if exposures := [event.exposure for event in plan.events if event.exposure is not None]:
+            self._duty_account(max(exposures), t_ns)
         for light, power_mw in plan.lights_mw.items():
             if power_mw > self._ledger.power_mw(light):
-                self._light_account(light, power_mw, self._clock.now_ns())
+                self._light_account(light, power_mw, t_ns)
 
     def _end_lights_of(self, plan: RunPlan, t_ns: int) -> None:
         """After a plan its lights are as the microscope left them."""
+        settings = self._microscope.settings()
         for light in plan.lights_mw:
-            self._light_account(light, self._microscope.settings().lights_mw[light], t_ns)
+            self._light_account(light, settings.lights_mw[light], t_ns)
+        self._duty_account(settings.exposure_ms, t_ns)
+
+    def _duty_account(self, exposure_ms: float, t_ns: int) -> None:
+        """Lights that the camera gates are on during exposures alone."""
+        overhead_ms = self._microscope.capabilities().frame_period_overhead_ms
+        duty = exposure_ms / (exposure_ms + overhead_ms)
+        self._ledger.set_exposure_duty(duty, t_ns)
+        self._note("duty", t_ns, fraction=duty)
 
     def _light_account(self, light: str, power_mw: float, t_ns: int) -> None:
         self._ledger.set_light(light, power_mw, t_ns)
