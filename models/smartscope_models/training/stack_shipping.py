@@ -45,9 +45,9 @@ FAILURES = (
     "Specimens that move during the stack were never seen in training.",
 )
 PREVIEW_FAILURES = (
-    "Bands that overlap in one frame of each direction cannot be told apart: what is left of that repeats under the same"
-    " fringes. Two previews of filaments in 500 electrons agree at 109 nm, the truth lies at 153 nm (in 50 electrons 121"
-    " and 258 nm). No resolution may be read off a preview.",
+    "Bands that overlap in one frame of each direction cannot be told apart: what is left of that repeats under the"
+    " same fringes. Two previews of filaments in 500 electrons agree at 109 nm, the truth lies at 153 nm (in 50"
+    " electrons 121 and 258 nm). No resolution may be read off a preview.",
 )
 
 
