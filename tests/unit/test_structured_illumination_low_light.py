@@ -25,6 +25,7 @@ from smartscope_models.structured_illumination.low_light import LowLight  # noqa
 from smartscope_models.structured_illumination.padding import Padding  # noqa: E402
 from smartscope_models.structured_illumination.parameters import Parameters  # noqa: E402
 from smartscope_models.structured_illumination.power import Power  # noqa: E402
+from smartscope_models.structured_illumination.preview import PACKAGE as PREVIEW_PACKAGE  # noqa: E402
 from smartscope_models.structured_illumination.preview import Preview  # noqa: E402
 from smartscope_models.structured_illumination.reconstruction import Reconstruction  # noqa: E402
 from smartscope_models.structured_illumination.views import CHANNELS, Information, Views  # noqa: E402
@@ -166,7 +167,7 @@ def test_an_empty_field_promises_no_perfect_image() -> None:
 def test_a_network_that_gives_back_the_first_view_changes_no_more_than_the_filter(tmp_path: Path) -> None:
     known = helpers.fringes(TWO, SIZE, 2)
     frames = torch.from_numpy(helpers.illuminated(helpers.specimen(SIZE, 2), TWO, known, 100.0, 2))
-    power = Power(4.0, 1e4, -1.5)
+    power = Estimator(TWO, SIZE, CUTOFF).run(frames).power
     image = Reconstruction(TWO, SIZE, CUTOFF, known, power).full(frames)
     network = LowLight(write_identity(tmp_path / "first"), "torch")
     network.expect(SIZE, CUTOFF, known, power)
@@ -310,3 +311,17 @@ def test_an_empty_field_stays_empty() -> None:
     network.expect(SIZE, CUTOFF, known, power)
     linear = Reconstruction(TWO, SIZE, CUTOFF, known, power).full(frames).clone()
     assert network.apply(linear).std() < 0.6 * float(linear.std())
+
+
+def test_the_shipped_network_of_previews_comes_nearer_to_the_truth() -> None:
+    known, scene = helpers.fringes(TWO, SIZE, 9), helpers.specimen(SIZE, 9)
+    whole = torch.from_numpy(helpers.illuminated(scene, TWO, known, 500.0, 9))
+    made = Preview(TWO, SIZE, CUTOFF, known, Estimator(TWO, SIZE, CUTOFF).run(whole).power)
+    network = LowLight(PREVIEW_PACKAGE, "torch")
+    network.expect_information(made.known)
+    axis = np.fft.fftfreq(len(scene), 0.5)
+    ideal = np.fft.ifft2(np.fft.fft2(scene) * helpers.lens(np.hypot(axis, axis[:, None]), 1.88 * CUTOFF / SIZE)).real
+    truth = ideal[2 * helpers.MARGIN : -2 * helpers.MARGIN, 2 * helpers.MARGIN : -2 * helpers.MARGIN]
+    plain, quiet = made.run(whole[::3]), made.run(whole[::3], network)
+    assert quiet.preview
+    assert agreement(quiet.image, truth) > agreement(plain.image, truth) + 0.01

@@ -2,7 +2,8 @@
 
 Without the other phases the bands cannot be separated. They are not guessed either: of all specimens that explain the
 frames under the fringes of an earlier stack, this is the most likely one for a specimen of that stack's power spectrum
-(regularised least squares, solved by conjugate gradients). It is marked as a preview wherever it goes.
+(regularised least squares, solved by conjugate gradients). It is marked as a preview wherever it goes: what bands leave
+in each other's place repeats under the same fringes, so that no resolution may be read off it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 STEPS = 12
 """Of conjugate gradients; more change nothing that can be seen."""
+PACKAGE = "structured_illumination_preview"
 NOTHING = 1e-9
 """Of the first residual, below which there is no more to find."""
 SIDE_BAND = 4.0
