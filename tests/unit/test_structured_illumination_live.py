@@ -219,3 +219,21 @@ def test_one_frame_of_each_direction_is_a_preview_under_known_fringes():
     assert "structured_illumination_verdict" not in preview.quality
     full, quick = (fine(result).image[16:-16, 16:-16].ravel() for result in shown)
     assert np.corrcoef(full, quick)[0, 1] > 0.8
+
+
+def test_networks_quieten_images_and_previews():
+    pytest.importorskip("onnxruntime", reason="no engine to run the networks")
+    later = [
+        replace(frame, epoch=1, number=k, index=9 + k) for k, frame in enumerate(stream([stack(300.0, seed=2)])[::3])
+    ]
+    frames = stream([stack(300.0, seed=1)]) + burst_then_idle(later)
+    packages = {"network": "structured_illumination_low_light", "preview_network": "structured_illumination_preview"}
+    with_networks = run(model(engine="onnxruntime", **packages), frames)
+    without = run(model(), frames)
+    truth = fine(run(model(), stream([stack(60000.0, seed=3)]))[-1]).image[16:-16, 16:-16].ravel()
+    for quiet, plain in zip(with_networks, without, strict=True):
+        assert (quiet.super_resolved is None) == (plain.super_resolved is None)
+        if quiet.super_resolved is None:
+            continue
+        likeness = [np.corrcoef(fine(each).image[16:-16, 16:-16].ravel(), truth)[0, 1] for each in (quiet, plain)]
+        assert likeness[0] > likeness[1] + 0.01

@@ -43,7 +43,8 @@ class StructuredIllumination:
         error_map: what the image leaves of the raw frames, with each measurement.
         sectioning: share of the out-of-focus light that is taken out; brightness is no measure then, nor rolls.
         network: package that quietens the image in little light; empty: none.
-        engine: that runs it.
+        preview_network: package that does so for previews; empty: none.
+        engine: that runs them.
         threads: of the processor; one core stays with the camera.
     """
 
@@ -59,6 +60,7 @@ class StructuredIllumination:
         error_map: bool = True,
         sectioning: Annotated[float, Field(ge=0, le=1)] = 0.0,
         network: str = "",
+        preview_network: str = "",
         engine: EngineName = "auto",
         threads: Annotated[int, Field(ge=1, le=64)] = 1,
     ) -> None:
@@ -82,7 +84,10 @@ class StructuredIllumination:
         self._optics = Optics(setup.optics.numerical_aperture, setup.optics.emission_nm, setup.camera.pixel_size_nm)
         self._cutoff_per_px = self._optics.cutoff_per_px
         self._sensor = SensorCalibration(setup.camera)
-        self._network = LowLight(network, engine, threads=threads, device=device) if network else None
+        self._network, self._preview_network = (
+            LowLight(package, engine, threads=threads, device=device) if package else None
+            for package in (network, preview_network)
+        )
         self._device, self._rolling, self._every, self._with_error_map = device, rolling, estimate_every, error_map
         self._sectioning = sectioning
         self._size = 0
@@ -204,8 +209,10 @@ class StructuredIllumination:
             power = imaging.shown.prepared.estimate.power
             cutoff = self._cutoff_per_px * self._size
             made = Preview(self.layout, self._size, cutoff, imaging.good, power, device=self._device)
+            if self._preview_network is not None:
+                self._preview_network.expect_information(made.known)
             self._preview = imaging.good, made
-        image = self._preview[1].run(collected.electrons[:: self.layout.phases]).image
+        image = self._preview[1].run(collected.electrons[:: self.layout.phases], self._preview_network).image
         age_s = self._age_s(imaging)
         fine = SuperResolved(
             image=image,
