@@ -19,3 +19,4 @@ def test_real_microtubules_come_out_as_their_reference(data: Path) -> None:
     assert bright["correlation"] > 0.93
     assert bright["cutoff_ring"] > 1.7 * found["HE widefield"]["cutoff_ring"]
     assert dim["correlation"] > found["LE widefield"]["correlation"] + 0.2
+    assert found["LE sectioning 0.9, network"]["correlation"] > dim["correlation"] + 0.03

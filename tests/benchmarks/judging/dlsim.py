@@ -19,6 +19,7 @@ import torch
 
 from smartscope.optics.pattern_layout import Layout
 from smartscope_models.resolution import ring_resolution
+from smartscope_models.structured_illumination.low_light import LowLight
 from smartscope_models.structured_illumination.parameters import Parameters
 from smartscope_models.structured_illumination.stack import Reconstructed, StackReconstructor
 from smartscope_models.structured_illumination.transfer import Optics
@@ -72,8 +73,9 @@ def judged(image: Image, target: Image) -> dict[str, float]:
 
 
 def measure(folder: Path) -> dict[str, dict[str, object]]:
-    """Widefield and ours for both stacks."""
+    """Widefield, ours and ours with the shipped network for both stacks."""
     target = tifffile.imread(folder / REFERENCE).astype(float)
+    network = LowLight(engine="onnxruntime")
     known: Parameters | None = None
     found: dict[str, dict[str, object]] = {}
     for name in ("HE", "LE"):
@@ -82,6 +84,9 @@ def measure(folder: Path) -> dict[str, dict[str, object]]:
         for share in (0.0, SECTIONING):
             made = StackReconstructor(LAYOUT, SIZE, OPTICS, sectioning=share).run(torch.from_numpy(frames), known)
             found[f"{name} sectioning {share}"] = {"verdict": made.verdict.state, **judged(made.image, target)}
+            network.expect(SIZE, OPTICS.cutoff_per_px * SIZE, made.estimate.parameters, made.estimate.power)
+            quiet = network.apply(torch.from_numpy(made.image))
+            found[f"{name} sectioning {share}, network"] = dict(judged(quiet, target))
         found[f"{name} widefield"] = dict(judged(np.kron(frames.mean(0), np.ones((2, 2))), target))
         known = made.estimate.parameters if made else None
     return found
