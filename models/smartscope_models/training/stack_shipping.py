@@ -40,14 +40,14 @@ FAILURES = (
     "Wrong fringes leave patterns that it may take for structure; the verdict of the reconstruction counts.",
     "Structure fainter than the noise is dimmed or lost.",
     "Thin lines are what it expects most often: a row of dots may come out as a line.",
-    "Spokes and gratings in little light: two images agree on finer detail than is true, 164 against 227 nm in 50"
+    "Spokes and gratings in little light: two images agree on finer detail than is true, 179 against 237 nm in 50"
     " electrons on the star of the evaluator.",
     "Specimens that move during the stack were never seen in training.",
 )
 PREVIEW_FAILURES = (
     "Bands that overlap in one frame of each direction cannot be told apart: what is left of that repeats under the"
-    " same fringes. Two previews of filaments in 500 electrons agree at 109 nm, the truth lies at 153 nm (in 50"
-    " electrons 121 and 258 nm). No resolution may be read off a preview.",
+    " same fringes. Two previews of filaments in 500 electrons agree at 109 nm, the truth lies at 154 nm (in 50"
+    " electrons 121 and 260 nm). No resolution may be read off a preview.",
 )
 
 
