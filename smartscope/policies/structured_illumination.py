@@ -27,7 +27,24 @@ BACK_OFF = 0.6
 MOVED_PX = 0.3
 """Motion between directions from which the exposure is made shorter, and the light stronger."""
 PATIENCE = 3.0
-"""A stack that has not come after so many times its own duration, and five seconds, will not come."""
+"""A burst that has not come after so many times its own duration, and five seconds, will not come."""
+RETRY_S = 0.5
+"""After a refusal, say because another plan is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A burst that was asked for and has not come."""
+
+    name: str
+    """Of its plan: each has its own, so that a refusal is seen."""
+    preview: bool
+    at_s: float
+    """Since the run began."""
+    until_s: float
+    """When it is given up."""
+    before_s: float
+    """When the one before it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +55,19 @@ class StackState:
     """Exposure x power of each raw frame of the next stack."""
     longest_ms: float
     """Exposure that motion allows."""
-    asked_s: float = -math.inf
-    """When the last stack was asked for, since the run began."""
-    waiting: bool = False
-    """Whether its result has not come yet."""
+    taken_s: float = -math.inf
+    """When the last stack was asked for and not refused, since the run began."""
     previewed_s: float = -math.inf
-    """When the last preview was asked for."""
+    """The same of the last preview."""
+    not_before_s: float = -math.inf
+    asked: Asked | None = None
+    bursts: int = 0
+    """Asked for so far."""
     said: str = "first stack"
+
+    def marked(self, preview: bool, t_s: float) -> StackState:
+        """The last stack, or preview, was asked for at this time."""
+        return replace(self, previewed_s=t_s) if preview else replace(self, taken_s=t_s)
 
 
 class StructuredIlluminationPolicy:
@@ -101,27 +124,23 @@ class StructuredIlluminationPolicy:
         if config is None or self.light not in context.limits.lights:
             return Choice(state=state)
         fine = context.result.super_resolved
-        if fine is not None and fine.settings is not None and not fine.preview:
-            learned = self._learned(context, state, fine.settings) if self.hold else state
-            state = replace(learned, waiting=False)
+        if self.hold and fine is not None and fine.settings is not None and not fine.preview:
+            state = self._learned(context, state, fine.settings)
+        state = _heard(context, state)
         exposure_ms, power_mw = self._split(context, state)
-        if power_mw <= 0:
+        if state.asked is not None or context.elapsed_s < state.not_before_s or power_mw <= 0:
             return Choice(state=state)
         directions, wait_s = self._affordable(context, config, exposure_ms, power_mw)
-        frames = directions * config.phases * self.stacks
-        since_s = context.elapsed_s - state.asked_s
-        if state.waiting and since_s < PATIENCE * frames * exposure_ms / 1e3 + 5.0:
-            return Choice(state=state)
-        if since_s < wait_s or math.isinf(wait_s):
+        if context.elapsed_s - state.taken_s < wait_s or math.isinf(wait_s):
             return self._preview(context, config, state, exposure_ms, power_mw)
+        frames = directions * config.phases
         why = f"{state.said}: {exposure_ms:.3g} ms at {power_mw:.3g} mW"
         if directions < config.angles:
             why += f", {directions} of {config.angles} directions so that the dose lasts"
-        elif wait_s > max(self.every_s, frames * exposure_ms / 1e3):
+        elif wait_s > max(self.every_s, frames * self.stacks * exposure_ms / 1e3):
             why += f", every {wait_s:.3g} s so that the dose lasts"
-        events = burst(context.instrument, exposure_ms, self.stacks, range(directions * config.phases))
-        asked = Request(RunPlan(NAME, events, {self.light: power_mw}), why)
-        return Choice([asked], replace(state, asked_s=context.elapsed_s, waiting=True))
+        events = burst(context.instrument, exposure_ms, self.stacks, range(frames))
+        return self._ask(context, state, RunPlan(NAME, events, {self.light: power_mw}), why)
 
     def _preview(
         self,
@@ -132,13 +151,21 @@ class StructuredIlluminationPolicy:
         power_mw: float,
     ) -> Choice:
         """One frame of each direction between two stacks, where previews are wanted and a stack has come."""
-        last_s = max(state.asked_s, state.previewed_s)
-        if self.preview_s is None or state.asked_s < 0 or context.elapsed_s - last_s < self.preview_s:
+        last_s = max(state.taken_s, state.previewed_s)
+        if self.preview_s is None or state.taken_s < 0 or context.elapsed_s - last_s < self.preview_s:
             return Choice(state=state)
         one_each = range(0, config.angles * config.phases, config.phases)
         events = burst(context.instrument, exposure_ms, steps=one_each)
-        asked = Request(RunPlan(NAME, events, {self.light: power_mw}), "preview between stacks")
-        return Choice([asked], replace(state, previewed_s=context.elapsed_s))
+        plan = RunPlan(NAME, events, {self.light: power_mw})
+        return self._ask(context, state, plan, "preview between stacks", preview=True)
+
+    def _ask(self, context: Context, state: StackState, plan: RunPlan, why: str, preview: bool = False) -> Choice:
+        now_s, number = context.elapsed_s, state.bursts + 1
+        until_s = now_s + PATIENCE * sum(event.exposure or 0.0 for event in plan.events) / 1e3 + 5.0
+        before_s = state.previewed_s if preview else state.taken_s
+        plan = replace(plan, name=f"{NAME} {number}")
+        asked = Asked(plan.name, preview, now_s, until_s, before_s)
+        return Choice([Request(plan, why)], replace(state.marked(preview, now_s), asked=asked, bursts=number))
 
     def _affordable(
         self, context: Context, config: StructuredIlluminationConfig, exposure_ms: float, power_mw: float
@@ -196,3 +223,16 @@ class StructuredIlluminationPolicy:
             return 0.0
         affordable = dose.remaining_j_per_cm2 / max(lasts_s * power_mw * per_mw, 1e-12)
         return context.remaining_s / affordable if affordable > 0 else math.inf
+
+
+def _heard(context: Context, state: StackState) -> StackState:
+    """What has become of the burst that was asked for: it came, was refused, or is given up."""
+    asked, fine = state.asked, context.result.super_resolved
+    if asked is None:
+        return state
+    if fine is not None and fine.preview == asked.preview:
+        return replace(state, asked=None)
+    plan = context.granted.get("plan")
+    if not isinstance(plan, RunPlan) or plan.name != asked.name:
+        return replace(state.marked(asked.preview, asked.before_s), asked=None, not_before_s=asked.at_s + RETRY_S)
+    return replace(state, asked=None) if context.elapsed_s > asked.until_s else state

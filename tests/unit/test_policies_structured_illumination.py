@@ -31,10 +31,16 @@ INSTRUMENT = Instrument(
 FINE = SuperResolved(np.empty((0, 0), np.float32), 2, "ok", settings=SETTINGS)
 
 
-def decide(policy: StructuredIlluminationPolicy, t_s: float = 1.0, *, stack=None, quality=None, **changes) -> Choice:
+def decide(
+    policy: StructuredIlluminationPolicy, t_s: float = 1.0, *, stack=None, quality=None, refused=False, **changes
+) -> Choice:
     """What it answers; ``stack``: (exposure, power) of one that has just come."""
     unlimited = DoseState(0.0, math.inf, 0.0, {LIGHT: 1.0})
-    given = context(t_s, quality=quality or {}, **{"instrument": INSTRUMENT, "dose": unlimited, **changes})
+    asked = getattr(changes.get("state"), "asked", None)
+    granted = {} if asked is None or refused else {"plan": RunPlan(asked.name, ())}
+    given = context(
+        t_s, quality=quality or {}, **{"instrument": INSTRUMENT, "dose": unlimited, "granted": granted, **changes}
+    )
     if stack is not None:
         settings = replace(SETTINGS, exposure_ms=stack[0], lights_mw={LIGHT: stack[1]})
         given = replace(given, result=replace(given.result, super_resolved=replace(FINE, settings=settings)))
@@ -129,9 +135,9 @@ def test_a_stack_for_every_interval_and_several_in_a_burst() -> None:
 def test_the_budget_lasts_until_the_end() -> None:
     # a stack of 9 x 10 ms at 1 mW costs 0.09 J/cm2; 1 J/cm2 pays for 11 of them in 100 s, not for one a second
     poor = DoseState(0.0, 1.0, 0.0, {LIGHT: 1.0})
-    asked = decide(StructuredIlluminationPolicy(LIGHT), 20.0, dose=poor, state=StackState(10.0, 50.0, asked_s=15.0))
+    asked = decide(StructuredIlluminationPolicy(LIGHT), 20.0, dose=poor, state=StackState(10.0, 50.0, taken_s=15.0))
     assert plan(asked) is None
-    later = decide(StructuredIlluminationPolicy(LIGHT), 20.0, dose=poor, state=StackState(10.0, 50.0, asked_s=12.0))
+    later = decide(StructuredIlluminationPolicy(LIGHT), 20.0, dose=poor, state=StackState(10.0, 50.0, taken_s=12.0))
     assert "so that the dose lasts" in later.requests[0].why
     spent = DoseState(1.0, 1.0, 0.0, {LIGHT: 1.0})
     assert plan(decide(StructuredIlluminationPolicy(LIGHT), dose=spent)) is None
@@ -139,7 +145,7 @@ def test_the_budget_lasts_until_the_end() -> None:
 
 def test_fewer_directions_where_the_dose_does_not_last_for_all() -> None:
     # a stack of three directions costs 0.09 J/cm2; 1.6 J/cm2 in 40 s pay for 17 of them, or for 26 of two
-    dose, state = DoseState(0.0, 1.6, 0.0, {LIGHT: 1.0}), StackState(10.0, 50.0, asked_s=58.0)
+    dose, state = DoseState(0.0, 1.6, 0.0, {LIGHT: 1.0}), StackState(10.0, 50.0, taken_s=58.0)
     given = {"dose": dose, "state": state, "remaining_s": 26.0}
     assert plan(decide(StructuredIlluminationPolicy(LIGHT, every_s=1), 60.0, **given)) is not None
     policy = StructuredIlluminationPolicy(LIGHT, every_s=1, fewest_directions=1)
@@ -154,14 +160,16 @@ def test_fewer_directions_where_the_dose_does_not_last_for_all() -> None:
 
 def test_previews_between_stacks() -> None:
     policy = StructuredIlluminationPolicy(LIGHT, every_s=10, preview_s=2)
-    came = replace(decide(policy, 1.0).state, waiting=False)
+    came = replace(decide(policy, 1.0).state, asked=None)
     assert plan(decide(policy, 2.0, state=came)) is None
     first = decide(policy, 3.5, state=came)
     asked = plan(first)
     assert asked is not None
     assert [event.metadata["pattern"] for event in asked.events] == [0, 3, 6]
-    assert plan(decide(policy, 4.5, state=first.state)) is None
-    assert len(plan(decide(policy, 11.5, state=first.state)).events) == 9
+    assert plan(decide(policy, 9.0, state=first.state)) is not None, "one that does not come is given up"
+    shown = replace(first.state, asked=None)
+    assert plan(decide(policy, 4.5, state=shown)) is None
+    assert len(plan(decide(policy, 11.5, state=shown)).events) == 9
 
 
 def test_waits_for_the_stack_but_not_for_ever() -> None:
@@ -170,6 +178,17 @@ def test_waits_for_the_stack_but_not_for_ever() -> None:
     assert plan(first) is not None
     assert plan(decide(policy, 5.0, state=first.state)) is None
     assert plan(decide(policy, 7.0, state=first.state)) is not None
+
+
+def test_asks_again_soon_after_a_refusal() -> None:
+    policy = StructuredIlluminationPolicy(LIGHT, every_s=10)
+    first = decide(policy, 1.0)
+    refused = decide(policy, 1.2, state=first.state, refused=True)
+    assert plan(refused) is None
+    assert refused.state.taken_s == -math.inf
+    again = plan(decide(policy, 1.6, state=refused.state))
+    assert again is not None
+    assert again.name != plan(first).name
 
 
 def test_a_failed_stack_gets_twice_the_light_and_a_saturated_one_less() -> None:
