@@ -196,6 +196,9 @@ def test_a_burst_of_some_directions_gives_an_image_of_these_when_it_is_over():
     assert fine(two).raw_frames == (0, 5)
     assert two.quality["resolution_nm"] < two.quality["widefield_resolution_nm"]
     assert not fine(two).preview
+    mixed = replace(frames[6], certainty={"light:laser": Certainty.MIXED})
+    results = run(model(), [*frames[:6], mixed, *frames[7:]])
+    assert [result.super_resolved is not None for result in results] == [False] * 7 + [True]
     incomplete = run(model(), burst_then_idle(stream([stack()])[:5]))
     assert not any(result.super_resolved for result in incomplete)
 

@@ -112,6 +112,8 @@ class StructuredIllumination:
         """``so_far`` with ``super_resolved`` and its figures, where a stack was found complete, renewed or ended."""
         if frames[-1].pixels.shape != (self._size, self._size):
             self.warm_up((frames[-1].pixels.shape[0], frames[-1].pixels.shape[1]))
+        if frames[-1].mixed:  # its result drives no policy; what is new is still so with the next frame
+            return so_far
         collected = self._collected
         fresh = [frame for frame in frames if collected.is_new(frame) and not frame.mixed]
         taken = [collected.take(frame) for frame in fresh if frame.settings.pattern is not None]
