@@ -83,14 +83,19 @@ class Reconstruction:
         self._gather(frames)
         return self._back(self._total)
 
-    def continued(self, frames: Tensor) -> Tensor:
-        """As ``full``, then once more with what that image says of the border's far side in place of mirror images.
+    def continued(self, frames: Tensor, steps: int = 1) -> Tensor:
+        """As ``full``, then again with what that image says of the border's far side in place of mirror images.
 
-        One step of expectation and maximisation with the frames' surroundings as what is missing. It takes the error of
-        the outermost pixels down to that of the others, for about twice the time.
+        Each step is one of expectation and maximisation, with the frames' surroundings as what is missing. The first
+        takes the error of the outermost pixels nearly down to that of the others, for about twice the time.
         """
         self._gather(frames)
-        image = self._total_zero.copy_(self._total)
+        for _ in range(steps):
+            self._gather_again(self._total_zero.copy_(self._total))
+        return self._back(self._total)
+
+    def _gather_again(self, image: Tensor) -> None:
+        """As ``_gather`` of the same frames, beyond whose border ``image``, a half-spectrum, says what there is."""
         inside = self._inside
         self._total.zero_()
         beyond = self.forward.zero(image)
@@ -102,7 +107,6 @@ class Reconstruction:
             beyond[inside, inside] = self._complex[inside, inside]
             self._complex.copy_(beyond)
             self._add_band(number, 1.0)
-        return self._back(self._total)
 
     def _gather(self, frames: Tensor) -> None:
         """Separate, move and add all bands."""

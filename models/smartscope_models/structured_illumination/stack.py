@@ -23,6 +23,8 @@ Counts = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 SATURATED_SHARE = 1e-3
 """Of pixels at the camera's end, from which brightness is no longer linear in light."""
 
+BORDER_STEPS = 2
+"""Of continuing the field beyond its border: what further ones change cannot be seen."""
 SEEN_PX = 0.15
 """Motion between directions that is more than the noise of its measurement, and worth taking back."""
 
@@ -77,7 +79,7 @@ class StackReconstructor:
         """
         prepared = self.prepare(frames, known)
         made, verdict = prepared.reconstruction, prepared.verdict
-        image = made.continued(prepared.frames) if verdict.state != "fail" else made.widefield(frames)
+        image = made.continued(prepared.frames, BORDER_STEPS) if verdict.state != "fail" else made.widefield(frames)
         return Reconstructed(image.cpu().numpy().copy(), prepared.estimate, verdict)
 
     def prepare(self, frames: Tensor, known: Parameters | None = None) -> Prepared:
