@@ -130,10 +130,16 @@ def _curves(record: Record, target: Sequence[Followed]) -> str:
         Curve("lost", series.lost(record), 4),
         Curve("displaced by newer ones", series.not_analysed(record), 0),
     ]
+    resolution = [
+        Curve("expected of the image", series.figure(record, "resolution_nm"), 0, points=True),
+        Curve("of widefield", series.figure(record, "widefield_resolution_nm"), 2, points=True),
+        Curve("measured between two images", series.figure(record, "frc_resolution_nm"), 1, points=True),
+    ]
     charts = (
         chart(
             Axis("Signal-to-noise", "", goal, band, TOLERANCE), [Curve("measured", series.signal_to_noise(record), 0)]
         ),
+        chart(Axis("Resolution", "nm"), resolution),
         chart(Axis("Exposure", "ms"), [Curve("", series.exposure_ms(record), 0)]),
         chart(Axis("Light power", "mW"), _each(series.power_mw(record))),
         chart(Axis("Dose", "J/cm²", budget, "budget"), [Curve("spent in view", series.dose_j_per_cm2(record), 0)]),

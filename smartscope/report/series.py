@@ -27,8 +27,13 @@ class Series:
 
 def signal_to_noise(record: Record) -> Series:
     """As the models measured it, at the time when the result was ready."""
-    rows = [row for row in record.results if "signal_to_noise" in row.quality]
-    return _series(record, [row.ready_ns for row in rows], [row.quality["signal_to_noise"] for row in rows])
+    return figure(record, "signal_to_noise")
+
+
+def figure(record: Record, name: str) -> Series:
+    """One of the figures in ``quality``, at the time when the result was ready."""
+    rows = [row for row in record.results if name in row.quality]
+    return _series(record, [row.ready_ns for row in rows], [row.quality[name] for row in rows])
 
 
 def exposure_ms(record: Record) -> Series:

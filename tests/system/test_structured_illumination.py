@@ -47,7 +47,9 @@ def test_stacks_become_images_with_verdicts_and_their_light_falls_to_what_is_nee
     image = reader.processed(reader.super_resolved_rows[0])
     assert image.shape == (256, 256)
     assert np.isfinite(image).all()
-    assert "Super-resolved" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Super-resolved" in report
+    assert "Resolution" in report
 
     again = replay_recorded(tmp_path / "run", None)
     assert (again.differing, again.compared >= len(made)) == (0, True)
