@@ -66,6 +66,29 @@ def test_previews_and_fewer_directions(tmp_path: Path) -> None:
     assert {last - first + 1 for (first, last), preview in zip(spans, kinds, strict=True) if preview} == {3}
 
 
+FRINGES = "microscope.optics.structured_illumination"
+STEPS = [str(step) for step in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "frames"),
+    [
+        ([f"{FRINGES}.beams=3", f"{FRINGES}.phases=5"], 15),
+        ([f"{FRINGES}.hexagonal=true", f"{FRINGES}.angles=1", f"{FRINGES}.phases=7"], 7),
+        ([f"{FRINGES}.slm=null", f"{FRINGES}.grating={{device: Grating, property: Step, values: {STEPS}}}"], 9),
+    ],
+)
+def test_other_layouts_and_a_stepped_grating_are_configuration_alone(
+    tmp_path: Path, changes: list[str], frames: int
+) -> None:
+    more_light = ["duration_s=1.4", "policies.0.options.power_mw=0.6"]
+    made = stacks(ran(tmp_path, *changes, *more_light))
+    assert made
+    first, last = made[0]["super_resolved"]["raw_frames"]
+    assert last - first + 1 == frames
+    assert made[0]["super_resolved"]["verdict"] == "ok"
+
+
 def test_impossible_bursts() -> None:
     microscope = load(CONFIG, [], {}).microscope
     with pytest.raises(InputError, match="steps from 0 to 8"):
