@@ -1,9 +1,9 @@
 """Real three-beam stacks of microtubules in normal and low light, against the reconstruction that came with them.
 
-    python -m benchmarks.judging.dlsim FOLDER      (tests on the path; FOLDER holds HE_X2, LE_X2 and HER.tif)
+    python -m judging.dlsim FOLDER      (tests/benchmarks on the path; FOLDER holds HE_X2, LE_X2 and HER.tif)
 
 The raw frames were enlarged twofold: half their spectrum is empty and is cut off. Of the lens nothing is told but the
-frequency where its spectrum ends; the stack in low light is given the carriers of the other, as from one instrument.
+frequency where its spectrum ends.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import torch
 from smartscope.optics.pattern_layout import Layout
 from smartscope_models.resolution import ring_resolution
 from smartscope_models.structured_illumination.low_light import LowLight
-from smartscope_models.structured_illumination.parameters import Parameters
-from smartscope_models.structured_illumination.stack import Reconstructed, StackReconstructor
+from smartscope_models.structured_illumination.stack import StackReconstructor
 from smartscope_models.structured_illumination.transfer import Optics
 
 Image = npt.NDArray[np.float64]
@@ -76,19 +75,16 @@ def measure(folder: Path) -> dict[str, dict[str, object]]:
     """Widefield, ours and ours with the shipped network for both stacks."""
     target = tifffile.imread(folder / REFERENCE).astype(float)
     network = LowLight(engine="onnxruntime")
-    known: Parameters | None = None
     found: dict[str, dict[str, object]] = {}
     for name in ("HE", "LE"):
         frames = stack(folder, name)
-        made: Reconstructed | None = None
         for share in (0.0, SECTIONING):
-            made = StackReconstructor(LAYOUT, SIZE, OPTICS, sectioning=share).run(torch.from_numpy(frames), known)
+            made = StackReconstructor(LAYOUT, SIZE, OPTICS, sectioning=share).run(torch.from_numpy(frames))
             found[f"{name} sectioning {share}"] = {"verdict": made.verdict.state, **judged(made.image, target)}
             network.expect(SIZE, OPTICS.cutoff_per_px * SIZE, made.estimate.parameters, made.estimate.power)
             quiet = network.apply(torch.from_numpy(made.image))
             found[f"{name} sectioning {share}, network"] = dict(judged(quiet, target))
         found[f"{name} widefield"] = dict(judged(np.kron(frames.mean(0), np.ones((2, 2))), target))
-        known = made.estimate.parameters if made else None
     return found
 
 
