@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from smartscope.errors import PluginError, Problem, SmartscopeError
 
 GROUPS = ("microscopes", "lights", "models", "tasks", "policies")
+EXTRAS = {"torch": "torch", "onnx": "onnxruntime", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+"""Packages that a plug-in of ours may need → the extra that brings them."""
 
 
 def names(group: str) -> list[str]:
@@ -44,13 +46,18 @@ def _load(group: str, name: str, path: str) -> type[Any]:
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise PluginError(
-            f"cannot import {name!r} for smartscope.{group}: {error}",
-            remedy="check the spelling, and that the module can be imported from the folder you run in",
-        ) from error
+        raise PluginError(f"cannot import {name!r} for smartscope.{group}: {error}", remedy=_remedy(error)) from error
     if not isinstance(found, type):
         raise PluginError(f"{name!r} for smartscope.{group} is no class", remedy="name a class")
     return found
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about a plug-in that cannot be imported."""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if missing in EXTRAS:
+        return f"pip install 'smartscope[{EXTRAS[missing]}]'"
+    return "check the spelling, and that the module can be imported from the folder you run in"
 
 
 def options_model(cls: type[Any]) -> type[BaseModel]:

@@ -1,5 +1,6 @@
 """Names become objects; wrong names and options become errors that say what exists."""
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -61,3 +62,13 @@ def test_a_path_that_leads_nowhere(path: str) -> None:
 def test_long_values_are_shortened() -> None:
     (problem,) = plugins.check_options(Thing, {"mode": list(range(100))}, "o")
     assert len(problem.value) == 60
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wants_torch.py").write_text("raise ModuleNotFoundError('No module named torch.fft', name='torch.fft')")
+    (tmp_path / "wants_more.py").write_text("import a_package_that_nobody_has")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match=r"pip install 'smartscope\[torch\]'"):
+        plugins.find("models", "wants_torch:Model")
+    with pytest.raises(PluginError, match="check the spelling"):
+        plugins.find("models", "wants_more:Model")
