@@ -69,7 +69,7 @@ class SuperResolved:
     scale: int
     """s: its pixels along one of the frame's."""
     verdict: Literal["ok", "weak", "fail"]
-    """``fail``: the image is widefield on the finer grid."""
+    """``fail``: the image is widefield on the finer grid; ``weak``: too, unless the model keeps weak ones."""
     why: tuple[str, ...] = ()
     """One sentence for each thing that is wrong, the worst first; empty if ok."""
     resolution_nm: float = 0.0

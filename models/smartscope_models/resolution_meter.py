@@ -33,7 +33,7 @@ class ResolutionMeter:
     the ring correlation says less than each image shows. Its figure is the median of the last five.
 
     Options:
-        of: the super-resolved image, or the raw frame.
+        of: the super-resolved image where it is ok, or the raw frame.
         every: measure every n-th image.
         window_px: edge of the square in the middle that is measured.
     """
@@ -84,7 +84,7 @@ class ResolutionMeter:
         if self._of == "frame":
             return Looked(_middle(frame.pixels.astype(np.float32), self._window_px), (frame.index, frame.index)), 1
         fine = so_far.super_resolved
-        if fine is None or fine.verdict == "fail" or fine.preview:
+        if fine is None or fine.verdict != "ok" or fine.preview:
             return None, 1
         return Looked(_middle(fine.image, self._window_px), fine.raw_frames), fine.scale
 

@@ -148,6 +148,30 @@ def test_what_cannot_be_reconstructed_is_refused_before_there_is_light():
         StructuredIllumination(INSTRUMENT).warm_up((128, 256))
 
 
+def test_a_weak_stack_is_shown_as_widefield_unless_it_is_wanted():
+    bleaching = replace(KNOWN, gains=np.linspace(1.25, 0.75, 9).reshape(3, 3))
+    frames = stream([stack(seed=1, known=bleaching), stack(seed=2, known=bleaching)])
+    careful, bold = run(model(), frames), run(model(keep_weak=True), frames)
+    for one, other in ((careful[8], bold[8]), (careful[12], bold[12])):
+        assert fine(one).verdict == fine(other).verdict == "weak"
+        assert fine(one).resolution_nm == one.quality["resolution_nm"] == one.quality["widefield_resolution_nm"]
+        assert fine(other).resolution_nm < other.quality["widefield_resolution_nm"]
+        assert not np.array_equal(fine(one).image, fine(other).image)
+    assert fine(careful[8]).error_map is None
+    assert fine(bold[8]).error_map is not None
+
+
+def test_a_wrong_order_is_refused_and_a_pattern_that_stands_still_later_fails():
+    raw = stack()
+    with pytest.raises(InputError, match="angle inside phase"):
+        run(model(), stream([raw[[0, 3, 6, 1, 4, 7, 2, 5, 8]]]))
+    standing = raw[[0, 0, 0, 3, 3, 3, 6, 6, 6]]
+    results = run(model(rolling=False), stream([raw, standing, stack(seed=3)]))
+    shown = [fine(result) for result in results if result.super_resolved]
+    assert [one.verdict for one in shown] == ["ok", "fail", "ok"]
+    assert shown[1].resolution_nm == results[17].quality["widefield_resolution_nm"]
+
+
 def test_an_image_is_never_written_again():
     frames = stream([stack(seed=1), stack(seed=2)])
     made = model()

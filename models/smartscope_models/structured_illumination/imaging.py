@@ -15,7 +15,8 @@ from smartscope_models.structured_illumination.collected import Collected
 from smartscope_models.structured_illumination.error_map import ErrorMap
 from smartscope_models.structured_illumination.low_light import LowLight
 from smartscope_models.structured_illumination.parameters import Parameters
-from smartscope_models.structured_illumination.stack import Prepared, StackReconstructor
+from smartscope_models.structured_illumination.stack import SATURATED_SHARE, Prepared, StackReconstructor
+from smartscope_models.structured_illumination.verdict import Verdict
 
 Image = npt.NDArray[np.float32]
 
@@ -34,10 +35,18 @@ class Imaging:
     """Measures fringes and makes images of what was collected; keeps the last good fringes."""
 
     def __init__(
-        self, stack: StackReconstructor, every: int, *, rolling: bool, error_map: bool, network: LowLight | None
+        self,
+        stack: StackReconstructor,
+        every: int,
+        *,
+        rolling: bool,
+        error_map: bool,
+        keep_weak: bool,
+        network: LowLight | None,
     ) -> None:
-        """every: whole stacks between two measurements."""
+        """every: whole stacks between two measurements; keep_weak: show weak images rather than widefield."""
         self._stack, self._every, self._rolling, self._with_error_map = stack, every, rolling, error_map
+        self._believed = ("ok", "weak") if keep_weak else ("ok",)
         self._network = network
         self.shown: Shown | None = None
         self.good: Parameters | None = None
@@ -57,7 +66,25 @@ class Imaging:
         if self.shown is None or not self._as_they_are(collected) or not (ended or self._rolling):
             return None
         self.shown = replace(self.shown, stacks=self.shown.stacks + ended)
-        return self._finished(self._renewed(collected, taken)), None
+        made = self.shown.prepared.reconstruction
+        if self.verdict(collected).state not in self._believed:
+            made.current = False  # what comes in meanwhile is not in its sum
+            return _kept(made.widefield(collected.electrons)), None
+        alone = len(taken) == 1 and made.current
+        image = made.rolling(taken[0], collected.change) if alone else made.full(collected.electrons)
+        return self._finished(image), None
+
+    def verdict(self, collected: Collected) -> Verdict:
+        """On what is shown now: that of the last measurement, the saturation of these frames, and the resolution."""
+        assert self.shown is not None
+        verdict = self.shown.prepared.verdict
+        if (saturated := collected.saturated) > SATURATED_SHARE:
+            why = f"{100 * saturated:.2g} % of the pixels of a frame are saturated: less light"
+            state = "weak" if verdict.state == "ok" else verdict.state
+            verdict = replace(verdict, state=state, why=(why, *verdict.why))
+        if verdict.state in self._believed:
+            return verdict
+        return replace(verdict, resolution_nm=verdict.widefield_resolution_nm)
 
     def _must_measure(self, collected: Collected, ended: bool) -> bool:
         shown = self.shown
@@ -71,10 +98,11 @@ class Imaging:
         prepared = self._prepared(self._frames(collected))
         made = prepared.reconstruction
         self.shown = Shown(prepared, collected.exposed)
-        if prepared.verdict.state == "fail":
-            return _kept(made.widefield(prepared.frames)), None
         parameters = prepared.estimate.parameters
-        self.good, self.good_ns = parameters, collected.t_mid_ns
+        if prepared.verdict.state != "fail":
+            self.good, self.good_ns = parameters, collected.t_mid_ns
+        if self.verdict(collected).state not in self._believed:
+            return _kept(made.widefield(prepared.frames)), None
         if self._network is not None:
             self._network.expect(made.size, self._stack.cutoff, parameters, prepared.estimate.power)
         image = made.full(prepared.frames)
@@ -103,22 +131,9 @@ class Imaging:
         count = self._stack.layout.frames
         return collected.electrons if count == len(collected.electrons) else collected.electrons[:count]
 
-    def _renewed(self, collected: Collected, taken: Sequence[int]) -> Tensor:
-        """An image with the fringes as they were measured before."""
-        assert self.shown is not None
-        made = self.shown.prepared.reconstruction
-        if self.shown.prepared.verdict.state == "fail":
-            return made.widefield(collected.electrons)
-        if len(taken) == 1 and made.current:
-            return made.rolling(taken[0], collected.change)
-        return made.full(collected.electrons)
-
     def _finished(self, image: Tensor) -> Image:
         """As it is shown: by the network where there is one, else as it is."""
-        assert self.shown is not None
-        if self._network is None or self.shown.prepared.verdict.state == "fail":
-            return _kept(image)
-        return self._network.apply(image)
+        return _kept(image) if self._network is None else self._network.apply(image)
 
 
 def _kept(picture: Tensor) -> Image:

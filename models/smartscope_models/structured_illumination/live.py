@@ -21,7 +21,7 @@ from smartscope_models.structured_illumination.collected import Collected
 from smartscope_models.structured_illumination.imaging import Image, Imaging
 from smartscope_models.structured_illumination.low_light import LowLight
 from smartscope_models.structured_illumination.preview import Preview
-from smartscope_models.structured_illumination.stack import SATURATED_SHARE, StackReconstructor
+from smartscope_models.structured_illumination.stack import StackReconstructor
 from smartscope_models.structured_illumination.transfer import Optics
 from smartscope_models.structured_illumination.verdict import Verdict
 
@@ -41,6 +41,7 @@ class StructuredIllumination:
         rolling: an image after every raw frame of a further stack, not of whole ones alone.
         estimate_every: whole stacks between two measurements of the fringes. Other light measures them at once.
         error_map: what the image leaves of the raw frames, with each measurement.
+        keep_weak: show a weak image rather than widefield in its place.
         sectioning: share of the out-of-focus light that is taken out; brightness is no measure then, nor rolls.
         network: package that quietens the image in little light; empty: none.
         preview_network: package that does so for previews; empty: none.
@@ -58,6 +59,7 @@ class StructuredIllumination:
         rolling: bool = True,
         estimate_every: Annotated[int, Field(ge=1)] = 1,
         error_map: bool = True,
+        keep_weak: bool = False,
         sectioning: Annotated[float, Field(ge=0, le=1)] = 0.0,
         network: str = "",
         preview_network: str = "",
@@ -89,7 +91,7 @@ class StructuredIllumination:
             for package in (network, preview_network)
         )
         self._device, self._rolling, self._every, self._with_error_map = device, rolling, estimate_every, error_map
-        self._sectioning = sectioning
+        self._sectioning, self._keep_weak = sectioning, keep_weak
         self._size = 0
 
     def warm_up(self, shape: tuple[int, int]) -> None:
@@ -146,6 +148,7 @@ class StructuredIllumination:
                 self._every,
                 rolling=self._rolling and directions == self.layout.angles,
                 error_map=self._with_error_map,
+                keep_weak=self._keep_weak,
                 network=self._network,
             )
         return self._imaging[directions]
@@ -157,8 +160,7 @@ class StructuredIllumination:
     # ---------------------------------------------------------------- results
 
     def _with_image(self, so_far: Result, imaging: Imaging, image: Image, error_map: Image | None) -> Result:
-        assert imaging.shown is not None
-        verdict = self._verdict(imaging.shown.prepared.verdict)
+        verdict = imaging.verdict(self._collected)
         fine = SuperResolved(
             image=image,
             scale=SCALE,
@@ -171,12 +173,6 @@ class StructuredIllumination:
         )
         figures = self._figures(imaging, verdict, error_map)
         return replace(so_far, super_resolved=fine, quality={**so_far.quality, **figures})
-
-    def _verdict(self, verdict: Verdict) -> Verdict:
-        if (saturated := self._collected.saturated) <= SATURATED_SHARE:
-            return verdict
-        why = f"{100 * saturated:.2g} % of the pixels of a frame are saturated: less light"
-        return replace(verdict, state="weak" if verdict.state == "ok" else verdict.state, why=(why, *verdict.why))
 
     def _figures(self, imaging: Imaging, verdict: Verdict, error_map: Image | None) -> dict[str, float]:
         assert imaging.shown is not None

@@ -41,7 +41,8 @@ class Reconstruction:
         self._waves = [_wave(band, self.padding).to(self.device) for band in self.bands]
         self._direct = [placement.direct(band.shift, self.padding.whole) for band in self.bands]
         self._mirrored = [placement.mirrored(band.shift, self.padding.whole) for band in self.bands]
-        self._unmix = _unmixing(parameters, self.bands).to(self.device)
+        unmix = _unmixing(parameters, self.bands)
+        self._unmix, self._shares = unmix.to(self.device), unmix.tolist()  # numbers at hand: no wait for a GPU
         self._cutoff = cutoff
         self._bands_of_angle = [
             [number for number, band in enumerate(self.bands) if band.angle == angle] for angle in range(layout.angles)
@@ -123,12 +124,12 @@ class Reconstruction:
 
         One direction's bands are transformed instead of all, and one picture instead of three.
         """
-        share = self._unmix[:, number]
-        self._add_zero(self._total, change.reshape(-1), self._zero_weight, float(share[0]))
+        share = [row[number] for row in self._shares]
+        self._add_zero(self._total, change.reshape(-1), self._zero_weight, share[0])
         self._extended(self._plain, change.reshape(-1))
         for band in self._bands_of_angle[number // self.layout.phases]:
             torch.mul(self._plain, self._waves[band], out=self._complex)
-            self._add_band(band, complex(float(share[1 + 2 * band]), float(share[2 + 2 * band])))
+            self._add_band(band, complex(share[1 + 2 * band], share[2 + 2 * band]))
         return self._back(self._total)
 
     def widefield(self, frames: Tensor) -> Tensor:
