@@ -61,7 +61,11 @@ class Plan:
             if not done:
                 dark()
                 self._slms.forget()
-            self._return_to(before, presets, lights=done)
+            try:
+                self._return_to(before, presets, lights=done)
+            except BaseException:
+                dark()
+                raise
 
     def _run(self, events: Iterable[useq.MDAEvent], lights_mw: Mapping[str, float]) -> Iterator[Planned]:
         engine = PlanEngine(self._core, self._camera, self._clock, self._apply, self._slms)
@@ -113,8 +117,15 @@ class Plan:
         return {group: preset for group, preset in current.items() if preset in self._free[group]}
 
     def _return_to(self, before: Settings, presets: dict[str, str], *, lights: bool) -> None:
-        self._straighten()
+        """Lights that were lower go down first, those that were higher come up last."""
         now = self._settings()
+        changed = [SetLight(light, mw) for light, mw in before.lights_mw.items() if now.lights_mw[light] != mw]
+        raised = [light for light in changed if light.power_mw > now.lights_mw[light.light]]
+        if lights:
+            for command in changed:
+                if command not in raised:
+                    self._apply(command)
+        self._straighten()
         back: list[Command] = [SetPreset(group, p) for group, p in presets.items() if p != self._presets().get(group)]
         if now.roi != before.roi:
             back.append(SetRoi(before.roi))
@@ -124,10 +135,7 @@ class Plan:
             back.append(MoveStage(before.x_um, before.y_um))
         if self._core.getFocusDevice() and self._core.getPosition() != before.z_um:
             back.append(MoveFocus(before.z_um))
-        if lights:
-            changed = (light for light, power_mw in before.lights_mw.items() if now.lights_mw[light] != power_mw)
-            back.extend(SetLight(light, before.lights_mw[light]) for light in changed)
-        for command in back:
+        for command in [*back, *(raised if lights else ())]:
             self._apply(command)
 
     def _straighten(self) -> None:

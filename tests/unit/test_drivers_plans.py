@@ -18,6 +18,7 @@ from smartscope.frame import Certainty, Roi
 from smartscope.ports import MicroscopeSetup
 from smartscope_drivers import plan_engine
 from smartscope_drivers.micromanager import MicroManagerMicroscope
+from smartscope_drivers.plans import Plan
 from smartscope_drivers.simulated.microscope import SimulatedMicroscope
 
 CFG = Path(__file__).parents[2] / "configs" / "demo_camera.cfg"
@@ -150,3 +151,35 @@ def test_presets_of_a_plan_are_undone_only_where_they_can(simulated: SimulatedMi
     events: list[Any] = [useq.MDAEvent(channel={"group": "Filter", "config": "Closed"}, exposure=2.0)]
     assert len(list(simulated.run_plan(events))) == 1
     assert simulated._core.getCurrentConfig("Filter") == "ND10"
+
+
+def test_light_goes_down_before_anything_else_returns_and_up_after_all(
+    simulated: SimulatedMicroscope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated.apply(SetExposure(5.0))
+    done: list[Any] = []
+    original = simulated.apply
+    monkeypatch.setattr(simulated, "apply", lambda command: done.append(command) or original(command))
+    for before_mw, during_mw, place in ((1.0, 4.0, 0), (4.0, 1.0, -1)):
+        original(SetLight("laser", before_mw))
+        plan = simulated.run_plan([useq.MDAEvent(exposure=9.0, x_pos=3.0, y_pos=4.0)], {"laser": during_mw})
+        list(plan)
+        returning = done[max(k for k, command in enumerate(done) if command == SetExposure(9.0)) + 1 :]
+        assert len(returning) == 3
+        assert returning[place] == SetLight("laser", before_mw)
+        simulated.apply(SetExposure(5.0))
+        done.clear()
+
+
+def test_a_plan_whose_settings_do_not_return_ends_in_the_dark(
+    simulated: SimulatedMicroscope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated.apply(SetLight("laser", 2.0))
+
+    def stuck(self: Plan) -> None:
+        raise DeviceError("does not move", where="SLM")
+
+    monkeypatch.setattr(Plan, "_straighten", stuck)
+    with pytest.raises(DeviceError, match="does not move"):
+        list(simulated.run_plan([useq.MDAEvent(exposure=9.0)]))
+    assert simulated.settings().lights_mw == {"laser": 0.0}
