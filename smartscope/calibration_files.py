@@ -10,13 +10,18 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from smartscope.config import CAMERA_MAPS, CameraCalibration, OpticsConfig, Section
+from smartscope.config import CAMERA_MAPS, CameraCalibration, OpticsConfig, PointSpreadConfig, Section
 from smartscope.errors import ConfigurationError, InputError, Problem
 from smartscope.plugins import problems_of
 from smartscope.ports import Instrument
 
 SectionT = TypeVar("SectionT", bound=Section)
-MAPS = {"offset_adu": "offset_map", "electrons_per_adu": "gain_map", "read_noise_e": "read_noise_map"}
+MAPS = {
+    "offset_adu": "offset_map",
+    "electrons_per_adu": "gain_map",
+    "read_noise_e": "read_noise_map",
+    "read_variance_e2": "read_variance_map",
+}
 """Name of a per-pixel map's file (without .npy) → our key."""
 OPTICS_IN_CAMERA = {"numerical_aperture": "numerical_aperture", "wavelength_nm": "emission_nm"}
 """Keys of camera.json that tell of the optics → our key."""
@@ -35,6 +40,8 @@ def read_instrument(camera: Path | None, optics: Path | None) -> Instrument:
     """
     in_camera = _read(camera)
     in_optics = {ours: in_camera[theirs] for theirs, ours in OPTICS_IN_CAMERA.items() if theirs in in_camera}
+    if "psf" in in_camera:
+        in_optics["point_spread"] = _point_spread(in_camera["psf"], camera)
     if camera is not None:
         in_camera = {**in_camera, **_maps(in_camera, camera), **_own_maps(in_camera, camera)}
     return Instrument(
@@ -48,6 +55,16 @@ def _own_words(tree: Mapping[str, Any]) -> dict[str, Any]:
     named = {OPTICS_IN_CAMERA.get(key, key): value for key, value in tree.items()}
     steps = {key: named.pop(key) for key in PATTERN if key in named}
     return {**({"structured_illumination": steps} if steps else {}), **named}
+
+
+def _point_spread(told: object, camera: Path | None) -> dict[str, Any]:
+    """The image of a molecule as camera.json tells it, without the formulas that others add as text."""
+    if not isinstance(told, dict):
+        raise ConfigurationError(str(camera), [Problem("psf", repr(told), "needs a mapping, as {model, sigma_px}")])
+    named = {key: value for key, value in told.items() if key in PointSpreadConfig.model_fields}
+    if camera is not None and isinstance(named.get("file"), str):
+        named["file"] = str(camera.parent / named["file"])
+    return named
 
 
 def _read(path: Path | None) -> Mapping[str, Any]:
@@ -65,9 +82,11 @@ def _read(path: Path | None) -> Mapping[str, Any]:
 
 
 def _maps(tree: Mapping[str, Any], camera: Path) -> dict[str, str]:
-    """Per-pixel maps, named as a list of files beside camera.json."""
+    """Per-pixel maps, named as a list of files beside camera.json, or by what they hold."""
     named = tree.get("maps") or []
-    if not isinstance(named, list):
+    if isinstance(named, dict):
+        named = list(named.values())
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise ConfigurationError(str(camera), [Problem("maps", repr(named), "needs a list of .npy files")])
     files = {MAPS[Path(name).stem]: str(camera.parent / name) for name in named if Path(name).stem in MAPS}
     return _existing(files, camera)
@@ -88,7 +107,7 @@ def _existing(files: dict[str, str], camera: Path) -> dict[str, str]:
 
 def _section(model: type[SectionT], tree: Mapping[str, Any], path: Path | None) -> SectionT:
     known = set(model.model_fields)
-    foreign = {"maps", *OPTICS_IN_CAMERA}
+    foreign = {"maps", "psf", *OPTICS_IN_CAMERA}
     problems = [
         Problem(key, repr(tree[key]), "no such key", remedy=f"did you mean {alike[0]}?")
         for key in tree

@@ -10,7 +10,7 @@ from typing import Any
 
 from smartscope import plugins
 from smartscope.bursts import announced_carriers
-from smartscope.config import ExperimentConfig, Range
+from smartscope.config import CAMERA_MAPS, ExperimentConfig, Range
 from smartscope.errors import ConfigurationError, InputError, PluginError, Problem
 from smartscope.loading import load_tree, validate
 from smartscope.optics.gratings import WHERE
@@ -223,7 +223,7 @@ def _loopback(host: str) -> bool:
 
 def _files(config: ExperimentConfig) -> Iterator[Problem]:
     camera = config.microscope.camera
-    for name in ("offset_map", "gain_map", "read_noise_map"):
+    for name in CAMERA_MAPS:
         path = getattr(camera, name)
         if path is not None and not Path(path).is_file():
             yield Problem(f"microscope.camera.{name}", repr(path), "no such file", "a .npy file", "correct the path")

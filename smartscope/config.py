@@ -37,6 +37,14 @@ class CameraCalibration(Section):
     """Path of a .npy file, (H, W), electrons per ADU."""
     read_noise_map: str | None = None
     """Path of a .npy file, (H, W), electrons."""
+    read_variance_map: str | None = None
+    """The same squared, for those who have that: path of a .npy file, (H, W), electrons squared."""
+
+    @model_validator(mode="after")
+    def _read_noise_once(self) -> Self:
+        if self.read_noise_map is not None and self.read_variance_map is not None:
+            raise ValueError("read_noise_map and read_variance_map say the same: name one")
+        return self
 
     @property
     def saturation_adu(self) -> float:
@@ -45,7 +53,7 @@ class CameraCalibration(Section):
         return min(float(2**self.bit_depth - 1), well_adu)
 
 
-CAMERA_MAPS = ("offset_map", "gain_map", "read_noise_map")
+CAMERA_MAPS = ("offset_map", "gain_map", "read_noise_map", "read_variance_map")
 """Keys of ``CameraCalibration`` that name files."""
 
 
@@ -99,6 +107,31 @@ class StructuredIlluminationConfig(Section):
         return self
 
 
+class PointSpreadConfig(Section):
+    """The image of one molecule, as it was calibrated."""
+
+    model: Literal["gaussian", "astigmatic", "spline"] = "gaussian"
+    """``gaussian``: round and flat; ``astigmatic``: its two widths tell the height; ``spline``: measured, from a file.
+    """
+    sigma_px: Positive | None = None
+    """Standard deviation in focus, camera pixels; None: from numerical aperture and emission."""
+    focal_offset_nm: float = 250.0
+    """Astigmatic: x is sharpest at this height, y at its negative. sigma_x = sigma sqrt(1 + ((z - offset) / depth)^2).
+    """
+    focal_depth_nm: Positive = 400.0
+    """Astigmatic: distance from its focus at which a width has grown by sqrt(2)."""
+    range_nm: Positive = 500.0
+    """Heights from minus to plus this are looked for."""
+    file: str | None = None
+    """Spline: path of the .npz file of its coefficients."""
+
+    @model_validator(mode="after")
+    def _spline_has_a_file(self) -> Self:
+        if (self.model == "spline") != (self.file is not None):
+            raise ValueError("a spline needs its file, and nothing else does")
+        return self
+
+
 class OpticsConfig(Section):
     """The objective and the colour."""
 
@@ -107,6 +140,8 @@ class OpticsConfig(Section):
     illuminated_diameter_um: Positive = 80.0
     """Diameter of the evenly lit disc in the sample; power over this area is irradiance."""
     refractive_index: Annotated[float, Field(ge=1, le=2)] = 1.515
+    point_spread: PointSpreadConfig = PointSpreadConfig()
+    """For single molecules."""
     structured_illumination: StructuredIlluminationConfig | None = None
     """Where the light comes as fringes."""
 

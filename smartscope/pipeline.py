@@ -244,7 +244,7 @@ def _check(answer: object, frame: Frame) -> None:
             raise StageFailed(f"returned a {name} of {trust}, outside 0..1")
     if not all(np.isfinite(value) for value in answer.quality.values()):
         raise StageFailed(f"returned quality figures that are not finite: {dict(answer.quality)}")
-    for table in (answer.detections, answer.tracks):
+    for table in (answer.detections, answer.tracks, answer.localizations):
         if table is not None and not (np.isfinite(table.x_px).all() and np.isfinite(table.y_px).all()):
             raise StageFailed(f"returned positions that are not finite in {type(table).__name__}")
 
@@ -259,7 +259,11 @@ def _with_origins(answer: Result, so_far: Result, reads: frozenset[str]) -> Resu
     marks = so_far.from_image | {"image"}
     figures = so_far.from_image - READABLE if "quality" in reads else frozenset[str]()
     if answer.image is not so_far.image or reads & so_far.from_image or figures:
-        marks |= {name for name in ("detections", "tracks") if getattr(answer, name) is not getattr(so_far, name)}
+        marks |= {
+            name
+            for name in ("detections", "localizations", "tracks")
+            if getattr(answer, name) is not getattr(so_far, name)
+        }
         marks |= {name for name, value in answer.quality.items() if so_far.quality.get(name) != value}
     replaced = so_far.image is not None and answer.image is not so_far.image
     if replaced and answer.residual_map is so_far.residual_map:

@@ -1,9 +1,9 @@
-"""What models say about a frame: images, objects, tracks and figures, with how far they can be trusted."""
+"""What models say about a frame: images, objects, molecules, tracks and figures, with how far they can be trusted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,37 @@ class Detections:
     """Background-subtracted sum, in photo-electrons."""
     label: Ints
     """Kind of object: 0 spot, 1 cell."""
+
+    def __len__(self) -> int:
+        return len(self.x_px)
+
+
+@dataclass(frozen=True, slots=True)
+class Localizations:
+    """Single molecules of one frame; columns of length N, origin and pixels as of ``Detections``.
+
+    Photons are those that reached the sensor in this frame, before its quantum efficiency. Errors are one standard
+    error per axis; one that a method does not tell is 0.
+    """
+
+    x_px: Floats
+    y_px: Floats
+    z_nm: Floats
+    """Height of the molecule above focus; 0 where the point spread function does not tell it."""
+    photons: Floats
+    background: Floats
+    """Photons per pixel under the molecule."""
+    sigma_x_px: Floats
+    """Width of the spot, standard deviation of its Gaussian; 0 for a point spread function that is none."""
+    sigma_y_px: Floats
+    x_error_px: Floats
+    y_error_px: Floats
+    z_error_nm: Floats
+    photons_error: Floats
+    probability: Floats
+    """That there is a molecule, as a network says; 1 from a fit that was accepted."""
+    misfit: Floats
+    """Deviance of the fit over its expectation for a right model: about 1; more where the model is wrong."""
 
     def __len__(self) -> int:
         return len(self.x_px)
@@ -124,8 +155,9 @@ class Result:
     super_resolved: SuperResolved | None = None
     """In the result of the frame with which it was found complete; its figures are in ``quality``."""
     from_image: frozenset[str] = frozenset()
-    """What rests on ``image``, not on raw frames alone: ``detections``, ``tracks``, names of ``quality``; kept by the
+    """What rests on ``image``, not on raw frames alone: names of ``READABLE`` values and of ``quality``; kept by the
     pipeline."""
+    localizations: Localizations | None = None
 
     def raw(self) -> Result:
         """What is left without the denoised image and all that rests on it."""
@@ -136,6 +168,7 @@ class Result:
             residual_map=None,
             detections=None if "detections" in self.from_image else self.detections,
             tracks=None if "tracks" in self.from_image else self.tracks,
+            localizations=None if "localizations" in self.from_image else self.localizations,
             quality={name: value for name, value in self.quality.items() if name not in self.from_image},
             from_image=frozenset(),
         )
@@ -145,6 +178,12 @@ def empty_detections() -> Detections:
     """No objects."""
     none = np.empty(0, np.float32)
     return Detections(none, none, none, none, np.empty(0, np.int32))
+
+
+def empty_localizations() -> Localizations:
+    """No molecules."""
+    none = np.empty(0, np.float32)
+    return Localizations(*(none for _ in fields(Localizations)))
 
 
 def empty_tracks() -> Tracks:

@@ -66,7 +66,10 @@ class SensorCalibration:
         camera = self._camera
         offset = self._cut("offset", camera.offset_adu, roi, shape)
         gain = self._cut("gain", camera.electrons_per_adu, roi, shape)
-        read = self._cut("read_noise", camera.read_noise_e, roi, shape)
+        if camera.read_variance_map is None:
+            read = self._cut("read_noise", camera.read_noise_e, roi, shape)
+        else:
+            read = np.sqrt(self._cut("read_variance", camera.read_noise_e**2, roi, shape))
         multiplied = np.float32(camera.em_gain)
         return PixelCalibration(
             offset_adu=offset,
@@ -94,7 +97,12 @@ class SensorCalibration:
 
 
 def _map_paths(camera: CameraCalibration) -> dict[str, str | None]:
-    return {"offset": camera.offset_map, "gain": camera.gain_map, "read_noise": camera.read_noise_map}
+    return {
+        "offset": camera.offset_map,
+        "gain": camera.gain_map,
+        "read_noise": camera.read_noise_map,
+        "read_variance": camera.read_variance_map,
+    }
 
 
 def _read_map(path: str) -> Floats:

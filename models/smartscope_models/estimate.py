@@ -93,6 +93,7 @@ class NoiseEstimate:
                 "offset_map": None,
                 "gain_map": None,
                 "read_noise_map": None,
+                "read_variance_map": None,
             }
         )
 

@@ -55,7 +55,7 @@ class LatestParams(BaseModel):
     """What a viewer asks for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    stream: Literal["raw", "denoised", "super_resolved", "detections", "tracks"] = "raw"
+    stream: Literal["raw", "denoised", "super_resolved", "detections", "localizations", "tracks"] = "raw"
     max_size: Annotated[int, Field(ge=1)] | None = None
     """Longest side of the picture, pixels; None: as it is."""
     window: tuple[Finite, Finite] | None = None

@@ -110,11 +110,12 @@ class Publisher:
             self._bell.set()
 
     def offer_result(self, result: Result) -> None:
-        """Show what models said: images, detections and tracks, those that are there."""
+        """Show what models said: images, detections, molecules and tracks, those that are there."""
         parts = {
             "denoised": result.image,
             "super_resolved": result.super_resolved,
             "detections": result.detections,
+            "localizations": result.localizations,
             "tracks": result.tracks,
         }
         for stream, part in parts.items():

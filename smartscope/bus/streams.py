@@ -10,13 +10,22 @@ from typing import Any
 from smartscope.bus.messages import VERSION
 from smartscope.bus.wire import Arrays
 from smartscope.frame import Frame
-from smartscope.result import Detections, Result, SuperResolved, Tracks
+from smartscope.result import Detections, Localizations, Result, SuperResolved, Tracks
 
 _UNITS = {
     "x_px": "px",
     "y_px": "px",
+    "z_nm": "nm",
     "size_px": "px",
     "sigma_px": "px",
+    "sigma_x_px": "px",
+    "sigma_y_px": "px",
+    "x_error_px": "px",
+    "y_error_px": "px",
+    "z_error_nm": "nm",
+    "photons": "photons",
+    "photons_error": "photons",
+    "background": "photons",
     "vx_px_s": "px/s",
     "vy_px_s": "px/s",
     "intensity": "e",
@@ -29,6 +38,7 @@ TOPICS: Mapping[str, str] = {
     "denoised": "frame.denoised",
     "super_resolved": "frame.super_resolved",
     "detections": "detections",
+    "localizations": "localizations",
     "tracks": "tracks",
 }
 """Each data stream, and the topic it travels under."""
@@ -76,11 +86,12 @@ def content_of(stream: str, item: Frame | Result) -> Content | None:
             arrays = {**arrays, "error_map": (fine.error_map, "sigma")}
         fields = {**_acquisition(item.frame), **_verdict(item), **_fine(fine)}
         return Content("frame", stream, item.frame, fields, arrays)
-    table = {"detections": item.detections, "tracks": item.tracks}.get(stream)
+    tables = {"detections": item.detections, "localizations": item.localizations, "tracks": item.tracks}
+    table = tables.get(stream)
     return None if table is None else Content(stream, stream, item.frame, _verdict(item), _columns(table))
 
 
-def _columns(table: Detections | Tracks) -> Arrays:
+def _columns(table: Detections | Localizations | Tracks) -> Arrays:
     names = [field.name for field in dataclasses.fields(table)]
     return {name: (getattr(table, name), _UNITS.get(name, "")) for name in names}
 

@@ -90,6 +90,8 @@ class CameraNoise:
         offset_adu = self._map("offset_map", calibration.offset_adu)
         adu_per_e = np.reciprocal(self._map("gain_map", calibration.electrons_per_adu))
         read_noise_e = self._map("read_noise_map", calibration.read_noise_e)
+        if calibration.read_variance_map is not None:
+            read_noise_e = np.sqrt(self._map("read_variance_map", calibration.read_noise_e**2))
         self._maps = np.broadcast_arrays(offset_adu, adu_per_e, read_noise_e)
 
     def _map(self, key: str, value: float) -> npt.NDArray[np.float32]:

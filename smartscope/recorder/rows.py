@@ -25,10 +25,10 @@ from smartscope.errors import InputError
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.image_names import image_name
 from smartscope.ports import Delay, DoseState
-from smartscope.result import Detections, Result, StageTiming, SuperResolved, Tracks
+from smartscope.result import Detections, Localizations, Result, StageTiming, SuperResolved, Tracks
 
 Row = dict[str, Any]
-Columns = TypeVar("Columns", Detections, Tracks)
+Columns = TypeVar("Columns", Detections, Localizations, Tracks)
 
 _COMMANDS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset)
@@ -224,7 +224,7 @@ def decision_from_row(row: Mapping[str, Any]) -> Decision:
     return Decision(**values)
 
 
-def columns_to_row(table: Detections | Tracks) -> Row:
+def columns_to_row(table: Detections | Localizations | Tracks) -> Row:
     """Each column as a list; a float32 written as its float64 value comes back bit for bit."""
     return {item.name: getattr(table, item.name).tolist() for item in fields(table)}
 
@@ -252,6 +252,8 @@ def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) 
         "detections": None if result.detections is None else columns_to_row(result.detections),
         "tracks": None if result.tracks is None else columns_to_row(result.tracks),
     }
+    if result.localizations is not None:
+        row["localizations"] = columns_to_row(result.localizations)
     if (fine := result.super_resolved) is not None:
         row["super_resolved"] = super_resolved_to_row(without_image(fine))
     if context_row is not None:
@@ -265,6 +267,7 @@ def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
         frame=frame,
         detections=None if row["detections"] is None else columns_from_row(Detections, row["detections"]),
         tracks=None if row["tracks"] is None else columns_from_row(Tracks, row["tracks"]),
+        localizations=_localizations(row),
         quality={name: float(value) for name, value in row["quality"].items()},
         trust=float(row["trust"]),
         image_trust=row.get("image_trust"),  # runs of before the image was judged do not say
@@ -274,6 +277,10 @@ def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
         ready_ns=row["ready_ns"],
         super_resolved=super_resolved_from_row(row["super_resolved"]) if "super_resolved" in row else None,
     )
+
+
+def _localizations(row: Mapping[str, Any]) -> Localizations | None:
+    return columns_from_row(Localizations, row["localizations"]) if "localizations" in row else None
 
 
 def dose_to_row(dose: DoseState) -> Row:

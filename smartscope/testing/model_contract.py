@@ -181,7 +181,7 @@ def check(result: Result, so_far: Result) -> None:
         assert isinstance(value, float), f"{name} is {value!r}"
         assert math.isfinite(value), f"{name} is {value}"
     assert set(so_far.quality) <= set(result.quality)
-    for table in (result.detections, result.tracks):
+    for table in (result.detections, result.tracks, result.localizations):
         if table is not None:
             _check_table(table)
     if so_far.detections is not None:

@@ -181,7 +181,7 @@ class PolicyContract:
     def test_reads_what_it_says(self, name: str) -> None:
         """Values that ``reads`` leaves out make no difference: a policy cannot rest on what it does not own up to."""
         policy, given = self.make(), situations()[name]
-        nothing: dict[str, Any] = {"image": None, "detections": None, "tracks": None, "quality": {}}
+        nothing: dict[str, Any] = dict.fromkeys(READABLE - {"quality"}) | {"quality": {}}
         unread = {value: nothing[value] for value in READABLE - getattr(policy, "reads", READABLE)}
         without = replace(given, result=replace(given.result, **unread))
         assert policy.decide(without) == policy.decide(given), f"it reads more than {sorted(READABLE - set(unread))}"

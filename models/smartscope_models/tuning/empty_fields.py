@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from smartscope.config import CameraCalibration
+from smartscope.config import CAMERA_MAPS, CameraCalibration
 from smartscope.frame import Roi
 from smartscope.optics.camera_noise import CameraNoise
 from smartscope_models.calibration import PixelCalibration
@@ -46,7 +46,7 @@ def background_e(views: Sequence[View], pixels: PixelCalibration) -> float:
 
 def _sensor(camera: CameraCalibration, roi: Roi, shape: tuple[int, int]) -> tuple[tuple[int, int], Roi]:
     """The sensor's (H, W), that of its maps if there are any, and where in it the frames lie."""
-    maps = [path for path in (camera.offset_map, camera.gain_map, camera.read_noise_map) if path]
+    maps = [path for key in CAMERA_MAPS if (path := getattr(camera, key))]
     sensor = np.load(maps[0], mmap_mode="r").shape if maps else (roi.y + shape[0], roi.x + shape[1])
     if sensor == shape:
         return shape, Roi(0, 0, shape[1], shape[0])
