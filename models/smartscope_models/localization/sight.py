@@ -24,7 +24,7 @@ def conditions_of(
     *,
     round_: bool,
 ) -> Floats:
-    """(B, CONDITIONS) from (B,) each: width of a spot in focus, level of the background, and the astigmatism's curve."""
+    """(B, CONDITIONS) from (B,) each: width in focus, level of the background, and the curve of the astigmatism."""
     none = np.zeros_like(sigma_px)
     offset = none if round_ else (focal_offset_nm - 250) / 250
     depth = none if round_ else (focal_depth_nm - 400) / 400

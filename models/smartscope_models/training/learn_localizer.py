@@ -80,8 +80,8 @@ def learn(recipe: LocalizerRecipe, say: Say, threads: int = 1, keep: Path | None
         took_s = time.monotonic() - started
         checkpoint.save(step + 1, took_s, state)
         if (step + 1) % SAID_EVERY == 0:
-            count, places, background = np.mean(recent, axis=0)
-            found = f"count {count:.3f}, places {places:.2f}, background {background:.4f}"
+            number, places, background = np.mean(recent, axis=0)
+            found = f"number {number:.3f}, places {places:.2f}, background {background:.4f}"
             say(f"step {step + 1} of {recipe.steps}: {found}, {took_s:.0f} s")
     state.network.load_state_dict(state.average)
     network = state.network.to(memory_format=torch.contiguous_format).eval()

@@ -67,7 +67,11 @@ class Stem(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         """H and W are even."""
-        out: Tensor = self.second(functional.silu(self.first(functional.pixel_unshuffle(frame, 2))))
+        return self.of_cells(functional.pixel_unshuffle(frame, 2))
+
+    def of_cells(self, cells: Tensor) -> Tensor:
+        """The same from (B, 4, H/2, W/2)."""
+        out: Tensor = self.second(functional.silu(self.first(cells)))
         return out
 
 
@@ -86,6 +90,7 @@ class Localizer(nn.Module):
         nn.init.zeros_(self.told.weight)
         nn.init.zeros_(self.told.bias)
         nn.init.normal_(self.head.weight, std=0.02)
+        assert self.head.bias is not None
         with torch.no_grad():
             first = dict(zip(sizes.heads, torch.zeros(len(sizes.heads)).tolist(), strict=True))
             first |= {"probability": -5.0, "photons": 6.5, "x_error": 2.5, "y_error": 2.5, "photons_error": 2.0}
@@ -97,28 +102,34 @@ class Localizer(nn.Module):
         out: Tensor = self.head(functional.silu(self.end(functional.silu(self.blocks(h)))))
         return out
 
-    def forward(self, frame: Tensor, earlier: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        """frame (B, 1, H, W), earlier (B, 2 stem, H/2, W/2) → maps (B, heads, H, W), stem of ``frame``."""
-        stem = self.stem(frame)
-        raw = self.features(torch.cat([earlier, stem], dim=1), conditions)
-        return heads_of(raw.to(torch.float32), self.sizes.deep), stem
+    def forward(self, cells: Tensor, earlier: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+        """Newest frame as cells of 2 x 2 pixels (B, 4, h, w), stems of the two before (B, 2 stem, h, w), oldest first.
+
+        Maps (B, 4 heads, h, w), the four pixels of a cell under each other, and the newest frame's stem.
+        """
+        stem = self.stem.of_cells(cells.to(self.head.weight.dtype))
+        raw = self.features(torch.cat([earlier.to(stem.dtype), stem], dim=1), conditions.to(stem.dtype))
+        return answers_of(raw.to(torch.float32), self.sizes.deep), stem.to(torch.float32)
 
 
 def heads_of(raw: Tensor, deep: bool) -> Tensor:
-    """Raw (B, 4 heads, h, w) → maps (B, heads, 2h, 2w) in the order of ``LocalizerSizes.heads``.
+    """Raw (B, 4 heads, h, w) → maps (B, heads, 2h, 2w) in the order of ``LocalizerSizes.heads``."""
+    return functional.pixel_shuffle(answers_of(raw, deep), 2)
+
+
+def answers_of(raw: Tensor, deep: bool) -> Tensor:
+    """Raw (B, 4 heads, h, w) → the same in units.
 
     Probability 0 to 1; x, y from the pixel's centre in pixels; photons and its error as a logarithm; background as
     shown, less the level; z in ``Z_UNIT_NM``; errors are one standard deviation.
     """
-    maps = functional.pixel_shuffle(raw, 2)
-    error = LEAST_ERROR + functional.softplus(maps[:, 4:7] - 2.0)
     parts = [
-        torch.sigmoid(maps[:, :1]),
-        REACH_PX * torch.tanh(maps[:, 1:3]),
-        maps[:, 3:4],
-        error,
-        maps[:, 7:8],
+        torch.sigmoid(raw[:, :4]),
+        REACH_PX * torch.tanh(raw[:, 4:12]),
+        raw[:, 12:16],
+        LEAST_ERROR + functional.softplus(raw[:, 16:28] - 2.0),
+        raw[:, 28:32],
     ]
     if deep:
-        parts += [maps[:, 8:9], LEAST_ERROR + functional.softplus(maps[:, 9:10] - 1.0)]
+        parts += [raw[:, 32:36], LEAST_ERROR + functional.softplus(raw[:, 36:40] - 1.0)]
     return torch.cat(parts, dim=1)

@@ -18,7 +18,7 @@ LEAST_WEIGHT = 1e-9
 class LocalizerLosses(NamedTuple):
     """Scalars, each a mean over lessons."""
 
-    count: Tensor
+    number: Tensor
     """Minus the log likelihood of the true number, as a sum of independent pixels (Gaussian for that sum)."""
     places: Tensor
     """Minus the log likelihood of each molecule's place and brightness under the mixture, summed over molecules."""
@@ -28,7 +28,7 @@ class LocalizerLosses(NamedTuple):
     @property
     def total(self) -> Tensor:
         """What is made small."""
-        return (self.count + self.places) / 10 + self.background
+        return (self.number + self.places) / 10 + self.background
 
 
 def localizer_losses(maps: Tensor, lessons: Lessons) -> LocalizerLosses:

@@ -1,4 +1,4 @@
-"""Lessons for a network that localises: single molecules that blink, in crops of three frames, with what is true of them."""
+"""Lessons for a network that localises: molecules that blink, in crops of three frames, and what is true of them."""
 
 from __future__ import annotations
 
@@ -154,8 +154,8 @@ def _glowing(fields: Fields, number: int, edge: int, rng: np.random.Generator) -
     pick = np.take_along_axis
     x, y = rng.uniform(-margin - 0.5, edge - 0.5 + margin, (2, *shape))
     z = rng.uniform(-fields.depth_nm, fields.depth_nm, shape)
-    chosen = [torch.from_numpy(pick(a, kept, 1).astype(np.float32)) for a in (x, y, z)]
-    return _Molecules(*chosen, torch.from_numpy(pick(photons, kept[:, None], 2).astype(np.float32)))
+    x_px, y_px, z_nm = (torch.from_numpy(pick(a, kept, 1).astype(np.float32)) for a in (x, y, z))
+    return _Molecules(x_px, y_px, z_nm, torch.from_numpy(pick(photons, kept[:, None], 2).astype(np.float32)))
 
 
 def _rendered(found: _Molecules, edge: int, sigma_px: Doubles, offset_nm: Doubles, depth_nm: Doubles) -> Tensor:
