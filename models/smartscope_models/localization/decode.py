@@ -11,6 +11,8 @@ from numba import njit
 Floats = npt.NDArray[np.float32]
 FAINT = 0.02
 """Pixels of a lower probability take no part."""
+SEED = 0.05
+"""The likeliest pixel of a molecule has at least this."""
 MERGE_PX = 1.0
 """Neighbours that point to places closer than this speak of one molecule."""
 
@@ -72,3 +74,12 @@ def merged(maps, threshold, seeds, taken, out):  # type: ignore[no-untyped-def]
         row_out[8], row_out[9], row_out[10] = b0, total, pixels
         found += 1
     return found
+
+
+def molecules_in(maps: Floats, threshold: float = 0.5, most: int = 4000) -> npt.NDArray[np.float64]:
+    """(N, 11) molecules of maps (8 or 10, H, W); columns as of ``merged``."""
+    probability = maps[0].reshape(-1)
+    seeds = np.flatnonzero(probability > SEED)
+    seeds = seeds[np.argsort(-probability[seeds], kind="stable")]
+    out = np.empty((min(most, len(seeds)), 11))
+    return out[: merged(maps, threshold, seeds, np.zeros(maps.shape[1:], np.bool_), out)]
