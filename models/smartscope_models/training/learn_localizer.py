@@ -38,7 +38,7 @@ class LocalizerRecipe:
     seed: int = 1
     crop_px: int = 48
     crops: int = 24
-    steps: int = 14_000
+    steps: int = 6_000
     learning_rate: float = 2e-2
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
