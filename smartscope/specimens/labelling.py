@@ -90,9 +90,7 @@ def _grid(options: LabellingOptions, rng: np.random.Generator) -> Places:
     heights = _heights(options, (2 * half + 1) ** 2, rng)
     row, column = _labelled((2 * half + 1, 2 * half + 1), options, rng)
     spacing = options.spacing_um
-    return np.column_stack(
-        [(column - half) * spacing, (row - half) * spacing, heights[row * (2 * half + 1) + column]]
-    )
+    return np.column_stack([(column - half) * spacing, (row - half) * spacing, heights[row * (2 * half + 1) + column]])
 
 
 def _labelled(

@@ -46,7 +46,7 @@ class View:
     """Photo-electrons per photon emitted by the sample."""
     lit_radius_um: float = math.inf
     """Everything farther from the optical axis is dark."""
-    point_spread: PointSpreadConfig = PointSpreadConfig()
+    point_spread: PointSpreadConfig = field(default_factory=PointSpreadConfig)
     """The image of a single molecule, as it was calibrated."""
 
     @property

@@ -47,7 +47,7 @@ class SwitchingOptions(Section):
     """Mean stay in the on state at ``excitation_w_per_cm2``; less light, longer stays."""
     excitation_w_per_cm2: Positive = 1000.0
     """At the peak of the dye's spectrum."""
-    blink_share: Share = 0.1
+    blink_share: Share = 0.05
     """Of the stays that end in the short dark state."""
     blink_ms: Positive = 15.0
     """Mean stay there without activation light."""

@@ -280,9 +280,16 @@ class World:
                 )
             view = self.view(twin.expose(t_start_ns, t_end_ns), roi or whole_sensor(self.config.sensor))
             glow = twin.specimen.glow()
-            x_px, y_px = view.to_pixels(glow.places_um).T
-            photons = glow.photons * view.detected_fraction / self.config.camera.quantum_efficiency
-            return Emitters(glow.molecule, *glow.places_um.T, glow.z_um, x_px, y_px, photons)
+            pixels = view.to_pixels(glow.places_um)
+            return Emitters(
+                molecule=glow.molecule,
+                x_um=glow.places_um[:, 0],
+                y_um=glow.places_um[:, 1],
+                z_um=glow.z_um,
+                x_px=pixels[:, 0],
+                y_px=pixels[:, 1],
+                photons=glow.photons * view.detected_fraction / self.config.camera.quantum_efficiency,
+            )
 
     def _twin_before(self, t_ns: int) -> Life:
         """A life that has not gone beyond ``t_ns``, other than the one that the camera sees."""
