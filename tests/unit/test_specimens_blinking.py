@@ -1,4 +1,4 @@
-"""Single molecules in pictures: labels sit where the structure is, light is kept, haze bleaches, noise is the camera's."""
+"""Single molecules in pictures: labels are where the structure is, light is kept, haze bleaches, noise is as told."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from smartscope.config import CameraCalibration, PointSpreadConfig
 from smartscope.errors import InputError
 from smartscope.frame import Roi
 from smartscope.optics.camera_noise import CameraNoise
+from smartscope.optics.point_spread.astigmatic import Astigmatism
+from smartscope.optics.point_spread.gaussian import gaussian_spots
+from smartscope.optics.point_spread.spline import SplinePointSpread
+from smartscope.optics.point_spread.spline_file import save_spline
 from smartscope.optics.psf import depth_um, sigma_um
 from smartscope.specimens.blinking import Blinking
 from smartscope.specimens.haze import HazeOptions
@@ -138,6 +142,28 @@ def test_astigmatic_spots_tell_their_height(z_nm: float) -> None:
     below, above = (z_nm - 250) / 400, (z_nm + 250) / 400
     expected = 1.44 * (1 + below**2), 1.44 * (1 + above**2)
     np.testing.assert_allclose(moments(picture(glowing(molecules=1, area_um=1.0), view)), expected, rtol=5e-3)
+
+
+def test_a_measured_spline_is_drawn_as_what_it_was_measured_on(tmp_path) -> None:
+    told = PointSpreadConfig(model="astigmatic", sigma_px=1.2, focal_offset_nm=250, focal_depth_nm=400)
+    heights = np.linspace(-600, 600, 25)
+    widths = np.transpose(Astigmatism(1.2, 250, 400).widths_px(heights))
+    samples = [gaussian_spots(12.0, 12.0, *width, (25, 25)).values[0] for width in widths]
+    spline = SplinePointSpread.through(samples, low_nm=-600, step_nm=50, pixel_size_nm=100)
+    save_spline(tmp_path / "psf.npz", spline)
+    measured = PointSpreadConfig(model="spline", file=str(tmp_path / "psf.npz"))
+    one = glowing(molecules=30, height_um=0.8, area_um=6.5)  # some lie at the rim
+    direct, drawn = (picture(one, replace(VIEW, point_spread=psf)) for psf in (told, measured))
+    np.testing.assert_allclose(drawn, direct, atol=6e-3 * direct.max())
+    assert drawn.sum() == pytest.approx(direct.sum(), rel=2e-3)
+    away = picture(one, replace(VIEW, point_spread=measured, stage_um=(50.0, 0.0)))
+    assert (away == 0).all()
+
+
+def test_a_spline_that_cannot_be_read_is_named() -> None:
+    missing = replace(VIEW, point_spread=PointSpreadConfig(model="spline", file="nowhere.npz"))
+    with pytest.raises(InputError, match=r"nowhere\.npz"):
+        picture(glowing(), missing)
 
 
 # ---------------------------------------------------------------- haze

@@ -1,6 +1,8 @@
-"""Switching: stays are exponential, rates follow the light, occupancy follows the master equation, cuts change nothing."""
+"""Switching: stays are exponential, rates follow the light, occupancy the master equation, cuts change nothing."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -166,7 +168,7 @@ def lived(edges_s: list[float], seed: int = 1, count: int = 2000) -> tuple[np.nd
     """States, and who glowed how much between 0.2 s and 0.5 s, when time is cut at these places besides."""
     one = Switching(count, SwitchingOptions(activation_cm2_per_j=0.01), seed)
     times = sorted({0.0, 0.1, 0.2, 0.5, *edges_s})
-    for before, after in zip(times, times[1:], strict=False):
+    for before, after in pairwise(times):
         if before == 0.2:
             one.begin_exposure()
         one.live(after - before, {RED: 900.0, VIOLET: 100.0 if before < 0.1 else 30.0}, full)
