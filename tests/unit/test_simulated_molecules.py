@@ -148,7 +148,7 @@ def test_truth_of_a_moment_and_of_an_exposure_agree(rig) -> None:
 
 
 def test_light_that_comes_for_half_the_exposure(rig) -> None:
-    lasting = {**CLEAR, "switching": {"on_time_ms": 1e6, "spontaneous_per_s": 0}}
+    lasting = {**CLEAR, "switching": {"on_time_ms": 1e9, "spontaneous_per_s": 0}}
     one = rig(lasting)
     one.power(0.0, 20.0)
     one.power(5.0, 0.0, 100)
