@@ -39,7 +39,7 @@ class LabellingOptions(Section):
     persistence_um: Positive = 8.0
     rings: Annotated[int, Field(ge=1)] = 4000
     labelled: Annotated[float, Field(gt=0, le=1)] = 0.85
-    """Part of a ring's corners, or of a grid's sites, that carry dye at all."""
+    """Part of the sites of a ring, or of the grid, that carry dye at all."""
     clusters: Annotated[int, Field(ge=1)] = 300
     cluster_nm: Positive = 60.0
     """Standard deviation of a cluster along each axis."""
@@ -75,7 +75,7 @@ def _filaments(options: LabellingOptions, rng: np.random.Generator) -> Places:
 
 
 def _rings(options: LabellingOptions, rng: np.random.Generator) -> Places:
-    """Eight corners on two sheets, turned at random, some without a label."""
+    """Eight corners on two sheets, each ring turned at random, some sites without a label."""
     centres = _spots(options, options.rings, rng)
     turned = rng.uniform(0, 2 * math.pi, options.rings)
     ring, corner, sheet = _labelled((options.rings, _CORNERS, 2), options, rng)

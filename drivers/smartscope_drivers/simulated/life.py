@@ -74,6 +74,7 @@ class _LifeOnGrid:
         self.t_ns = world.t0_ns
 
     def advance(self, t_ns: int) -> None:
+        """Move on through every whole step that is over."""
         world = self._world
         while (end_ns := world.t0_ns + (self._steps + 1) * STEP_NS) <= t_ns:
             for from_ns, to_ns, _ in world.pattern.pieces(end_ns - STEP_NS, end_ns):
@@ -86,6 +87,7 @@ class _LifeOnGrid:
         self.t_ns = t_ns
 
     def expose(self, t_start_ns: int, t_end_ns: int) -> int:
+        """Move on to the middle, unless it is beyond that."""
         self.advance(max((t_start_ns + t_end_ns) // 2, self.t_ns))
         return self.t_ns
 
@@ -98,6 +100,7 @@ class _LifeInPieces:
         self.t_ns = world.t0_ns
 
     def advance(self, t_ns: int) -> None:
+        """Move on through all pieces until then."""
         world = self._world
         first = (self.t_ns - world.t0_ns) // STEP_NS + 1
         grid = range(world.t0_ns + first * STEP_NS, t_ns, STEP_NS)
@@ -112,6 +115,7 @@ class _LifeInPieces:
         self.t_ns = t_ns
 
     def expose(self, t_start_ns: int, t_end_ns: int) -> int:
+        """Move on to the end, collecting light from the start on, or from where it already is."""
         self.advance(max(t_start_ns, self.t_ns))
         begun_ns = self.t_ns
         self.specimen.begin_exposure()
