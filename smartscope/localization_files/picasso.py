@@ -60,7 +60,7 @@ class PicassoWriter:
         self.frames = 0
         """Up to the last frame with a molecule."""
         self.extent_px = (1, 1)
-        """(H, W) that holds all molecules."""
+        """(H, W) that all places are below: Picasso drops what is not."""
         self._file = file
         self._dataset: Any = None
         self._waiting: list[MoleculeTable] = []
@@ -101,7 +101,7 @@ class PicassoWriter:
         self._dataset[self.written :] = locs
         self.written += len(locs)
         self.frames = max(self.frames, int(locs["frame"].max()) + 1)
-        height, width = (max(0, int(locs[axis].max() + 0.5)) + 1 for axis in ("y", "x"))
+        height, width = (max(0, int(locs[axis].max())) + 1 for axis in ("y", "x"))
         self.extent_px = (max(self.extent_px[0], height), max(self.extent_px[1], width))
 
 

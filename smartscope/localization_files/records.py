@@ -99,10 +99,10 @@ def localizations_of(records: Records) -> Localizations:
     return Localizations(*(np.ascontiguousarray(records[name], np.float32) for name in COLUMNS))
 
 
-def table_of(records: Records, roi: Roi) -> MoleculeTable:
-    """Their table, its origin the top-left pixel of a region of interest ``roi``, wherever their own began."""
+def table_of(records: Records, origin: tuple[int, int]) -> MoleculeTable:
+    """Their table, its origin the pixel (x, y) of the sensor, wherever their regions of interest began."""
     table = MoleculeTable(records["frame"].astype(np.int64), localizations_of(records))
-    dx_px, dy_px = records["roi_x"].astype(np.int64) - roi.x, records["roi_y"].astype(np.int64) - roi.y
+    dx_px, dy_px = records["roi_x"].astype(np.int64) - origin[0], records["roi_y"].astype(np.int64) - origin[1]
     return table.shifted(dx_px, dy_px) if dx_px.any() or dy_px.any() else table
 
 
