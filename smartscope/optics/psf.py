@@ -53,6 +53,7 @@ def add_stamps(image: Any, x_px: Any, y_px: Any, sigma_px: Any, amount: Any) -> 
     beyond the image, then their part inside is added. An amount inside sums to itself within 2e-5.
     """
     height, width = image.shape
+    columns = np.empty(width)
     for spot in range(x_px.size):
         x, y, sigma = x_px[spot], y_px[spot], sigma_px[spot]
         reach = _REACH * sigma + 0.5
@@ -61,10 +62,15 @@ def add_stamps(image: Any, x_px: Any, y_px: Any, sigma_px: Any, amount: Any) -> 
         if left > right or top > bottom:
             continue
         scale = 1.0 / (math.sqrt(2.0) * sigma)
+        before = _edge(left - 0.5 - x, scale)
+        for column in range(left, right + 1):
+            after = _edge(column + 0.5 - x, scale)
+            columns[column] = after - before
+            before = after
+        above = _edge(top - 0.5 - y, scale)
         for row in range(top, bottom + 1):
-            down = amount[spot] * (_edge(row + 0.5 - y, scale) - _edge(row - 0.5 - y, scale))
-            before = _edge(left - 0.5 - x, scale)
+            below = _edge(row + 0.5 - y, scale)
+            down = amount[spot] * (below - above)
+            above = below
             for column in range(left, right + 1):
-                after = _edge(column + 0.5 - x, scale)
-                image[row, column] += down * (after - before)
-                before = after
+                image[row, column] += down * columns[column]
