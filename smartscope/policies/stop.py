@@ -1,4 +1,4 @@
-"""Stop: when a run has reached what it was for, or cannot go on: sharp enough, enough localisations, or nothing left."""
+"""Stop: when a run has reached what it was for, or cannot go on: sharp, enough localisations, or nothing left."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pydantic import Field
 
 from smartscope.command import EndRun, Request
 from smartscope.errors import PluginError
-from smartscope.policies.emitters import doubt
+from smartscope.policies.emitters import Window
 from smartscope.ports import Choice, Context
+
+WINDOW_S = 1.0
+"""Over which emitters are averaged: molecules blink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,9 @@ class StopState:
     """Newest estimate."""
     held: int = 0
     """Estimates in a row that reached the target."""
+    window: Window | None = None
     few_since_s: float | None = None
-    """Since when believed counts have been below ``fewer_emitters``."""
+    """Since when believed means have been below ``fewer_emitters``."""
     asked: bool = False
 
 
@@ -75,12 +79,18 @@ class StopPolicy:
         return replace(state, resolution_nm=found_nm, held=state.held + 1 if found_nm <= self.resolution_nm else 0)
 
     def _few(self, context: Context, state: StopState) -> StopState:
-        """Notes since when there are few; what cannot be believed says nothing, either way."""
-        if self.fewer_emitters is None or doubt(context.result, self.min_trust):
+        """Notes since when there are few, by means over a second; what cannot be believed says nothing, either way."""
+        if self.fewer_emitters is None:
             return state
-        if context.result.quality["emitters"] >= self.fewer_emitters:
-            return replace(state, few_since_s=None)
-        return state if state.few_since_s is not None else replace(state, few_since_s=context.elapsed_s)
+        window = (state.window or Window(context.elapsed_s)).plus(context, self.min_trust)
+        if context.elapsed_s - window.began_s < WINDOW_S:
+            return replace(state, window=window)
+        state = replace(state, window=None)
+        if window.doubt:
+            return state
+        few = (window.emitters.value or 0.0) < self.fewer_emitters
+        since_s = window.began_s if state.few_since_s is None else state.few_since_s
+        return replace(state, few_since_s=since_s if few else None)
 
     def _reached(self, context: Context, state: StopState) -> str:
         if state.held >= self.estimates:
