@@ -412,7 +412,8 @@ def _finish_record(rig: Rig, state: str, error: str | None) -> None:
     if recorder is not None and rig.folder is not None:
         with suppress(OSError):  # the recorder says so itself when the disk fails
             taken_over = [asdict(fallback) for fallback in rig.pipeline.fallbacks]
-            rig.folder.update(drops=drops(rig), fallbacks=taken_over, networks=rig.pipeline.facts())
+            why = {"ended_because": rig.loop.stop_asked} if rig.loop.stop_asked else {}
+            rig.folder.update(drops=drops(rig), fallbacks=taken_over, networks=rig.pipeline.facts(), **why)
         recorder.finish(state, error, {})  # type: ignore[arg-type]
 
 
@@ -440,4 +441,4 @@ def _outcome(folder: RunFolder | None, state: str, rig: Rig) -> RunOutcome:
 def _state(rig: Rig) -> str:
     """``done`` if the run reached its own end, ``stopped`` if somebody ended it."""
     why = rig.loop.stop_asked
-    return "done" if why.endswith((" frames", " s")) or why == MOVIE_ENDED else "stopped"
+    return "done" if rig.loop.aim_reached or why.endswith((" frames", " s")) or why == MOVIE_ENDED else "stopped"

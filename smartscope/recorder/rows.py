@@ -11,6 +11,7 @@ import useq
 
 from smartscope.command import (
     Command,
+    EndRun,
     MoveFocus,
     MoveStage,
     RunAutofocus,
@@ -31,7 +32,8 @@ Row = dict[str, Any]
 Columns = TypeVar("Columns", Detections, Tracks)
 
 _COMMANDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset)
+    kind.__name__: kind
+    for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset, EndRun)
 }
 _NUMBERS = ("exposure_ms", "power_mw", "x_um", "y_um", "z_um")
 _INTEGER_COLUMNS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")

@@ -50,6 +50,7 @@ any_command = st.one_of(
     st.builds(commands.MoveFocus, numbers),
     st.builds(commands.SetRoi, rois),
     st.builds(commands.RunAutofocus),
+    st.builds(commands.EndRun),
     st.builds(commands.SetPreset, text, text),
     st.builds(
         commands.RunPlan,
