@@ -10,7 +10,7 @@ from typing import Any
 from judging.figures import Row
 
 from .bench import Bench, differences, summary
-from .isolated import isolated_frames
+from .isolated import levels
 from .movies import Scene
 
 FIGURES = (
@@ -84,12 +84,8 @@ def markov(bench: Bench) -> Section:
 
 def astigmatic(bench: Bench) -> Section:
     """Heights from the shape of the spot: on their own against the bound, and in crowds."""
-    from .isolated import rows as isolated_rows
-
     scenes = [
         Scene(seed, density, bench.frames, psf="astigmatic") for density, seed in product(bench.densities, bench.seeds)
     ]
-    return {"isolated": isolated_rows(bench, (1000.0, 5000.0), "astigmatic"), **judged(bench, scenes, ("density",))}
+    return {"isolated": levels(bench, (1000.0, 5000.0), "astigmatic"), **judged(bench, scenes, ("density",))}
 
-
-__all__ = ["astigmatic", "crowds", "isolated_frames", "markov", "mismatch"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,29 @@ from .bench import Bench
 from .movies import Doubles, Movie, Scene, isolated_frames, read_columns
 
 PAIRED_NM = 250.0
+APART_NM = 1e7
+"""Between frames, so that they do not meet."""
 DRAWS = 2000
 KEPT = (
-    "jaccard", "counted_truth", "crlb_ratio", "crlb_ratio_axial", "uncertainty_calibration",
+    "model", "seed", "jaccard", "counted_truth", "crlb_ratio", "crlb_ratio_axial", "uncertainty_calibration",
     "uncertainty_calibration_robust", "photon_bias_percent", "bias_x_nm", "bias_y_nm", "bias_z_nm",
     "pixel_phase_chi2_p", "pixel_phase_bias_nm", "rmse_lateral_nm", "rmse_axial_nm", "efficiency", "efficiency_3d",
-    "interval_95", "cpu_ms", "box_px", "gradient",
+    "interval_95", "ratio", "ratio_interval_95", "stated_over_limit", "calibration", "calibration_interval_95",
+    "outliers", "cpu_ms", "box_px", "gradient",
 )  # fmt: skip
 
 
 def isolated(bench: Bench) -> dict[str, Any]:
     """All levels of light on the first seed: one movie holds all emitters of a level."""
-    return {"rows": rows(bench, bench.photons, "gaussian")}
+    return {"rows": levels(bench, bench.photons, "gaussian")}
 
 
-def rows(bench: Bench, photons: list[float] | tuple[float, ...] | Any, psf: str) -> list[Row]:
-    """One for each level and tool."""
+def levels(bench: Bench, photons: Sequence[float], psf: str) -> list[Row]:
+    """A row for each level and tool."""
     frames = isolated_frames(bench.emitters)
     scenes = [Scene(bench.seeds[0], frames=frames, photons=level, psf=psf) for level in photons]
     judged = bench.rows(scenes, extra=own_figures)
-    levels = [level for level in photons for _ in range(len(judged) // max(len(scenes), 1))]
-    told = [{"photons": level, "model": row["model"], **row} for level, row in zip(levels, judged, strict=True)]
-    own = ("ratio", "ratio_interval_95", "stated_over_limit", "calibration", "calibration_interval_95", "outliers")
-    return [{key: row.get(key) for key in ("photons", "model", "seed", *KEPT, *own)} for row in told]
+    return [{"photons": row.get("photons", Scene(0).photons), **{key: row.get(key) for key in KEPT}} for row in judged]
 
 
 def own_figures(movie: Movie, out: Path) -> Row:
@@ -60,12 +60,11 @@ def own_figures(movie: Movie, out: Path) -> Row:
 def paired_with_truth(movie: Movie, out: Path) -> tuple[Doubles, Doubles, Doubles | None]:
     """(N, 2) errors and bounds along x and y, (N,) stated errors, nm, of the molecules that were found."""
     truth, found = movie.truth(), read_columns(out)
-    first = 0 if (found["frame"] == 0).any() else found["frame"].min(initial=1) // 1
-    far = 1e7  # so that frames do not meet
-    places = np.column_stack([truth["x_nm"], truth["y_nm"], far * truth["frame"]])
-    seen = np.column_stack([found["x [nm]"], found["y [nm]"], far * (found["frame"] - min(first, 1))])
-    if not len(seen):
+    if not len(found["frame"]):
         return np.empty((0, 2)), np.empty((0, 2)), None
+    frame = found["frame"] - (found["frame"].min() > 0)  # lists may count from 1
+    places = np.column_stack([truth["x_nm"], truth["y_nm"], APART_NM * truth["frame"]])
+    seen = np.column_stack([found["x [nm]"], found["y [nm]"], APART_NM * frame])
     distance, nearest = cKDTree(seen).query(places)
     good = distance <= PAIRED_NM
     error = (seen[nearest] - places)[good, :2]
