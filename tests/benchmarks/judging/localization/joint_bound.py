@@ -1,8 +1,9 @@
-"""What nobody can beat who is told how many molecules glow and how wide their spots are: the joint Cramér–Rao bound.
+"""The joint Cramér–Rao bound: how well all molecules can be placed by who knows their number and their spots' width.
 
 One Fisher matrix for each frame, over place and photons of all its molecules and the level of the background:
 I_ij = Σ ∂_iμ ∂_jμ / (μ + read variance) (Smith et al., Nat Methods 7:373, 2010; read variance after Huang et al., Nat
-Methods 10:653, 2013). Lists are drawn from the Gaussian that its inverse describes and judged like anybody's.
+Methods 10:653, 2013). Lists are drawn from the Gaussian that its inverse describes and judged like anybody's. Where
+molecules glow too faintly to be placed, leaving them out scores better: the bound is that of unbiased lists.
 """
 
 from __future__ import annotations

@@ -6,28 +6,37 @@ with the raw maps that ours makes. Sizes and order of layers are those published
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from smartscope_models.localization.sight import CONDITIONS
-from smartscope_models.training.localizer import FLAT_HEADS
+from smartscope_models.training.localizer import FLAT_HEADS, LocalizerSizes
 
 FRAMES = 3
-PROBABILITY_BIAS, PHOTONS_BIAS = -5.0, 6.5
-"""As ours begin: hardly a molecule anywhere, and the logarithm of usual photons."""
+FIRST = {"probability": -5.0, "photons": 6.5, "x_error": 2.5, "y_error": 2.5, "photons_error": 2.0}
+"""As ours begins: hardly a molecule anywhere, usual photons, large errors; all else 0."""
 
 
-class PeerNetwork(Protocol):
-    """What training and judging need of a network."""
+class PeerNetwork(nn.Module):
+    """What training and judging need of a network: ``stem``, ``features`` and ``sizes`` as ours has them."""
 
     per_frame: nn.Module
     """The part that is run on each frame alone, whose answer can be kept for the next two."""
+    sizes = LocalizerSizes()
 
-    def __call__(self, frames: Tensor, conditions: Tensor) -> Tensor:
+    def stem(self, frame: Tensor) -> Tensor:
+        """(B, 1, H, W) → the same: frames that are not there are black to the peers, as their stems are to ours."""
+        return frame
+
+    def features(self, frames: Tensor, conditions: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, CONDITIONS) → (B, 4 heads, H/2, W/2), raw, as ours answers; convolutions in bfloat16."""
+        with torch.autocast(frames.device.type, torch.bfloat16):
+            return functional.pixel_unshuffle(self(frames, conditions), 2)
+
+    def forward(self, frames: Tensor, conditions: Tensor) -> Tensor:
         """frames (B, 3, H, W), conditions (B, CONDITIONS) → raw maps (B, heads, H, W)."""
+        raise NotImplementedError
 
 
 class Stage(nn.Sequential):
@@ -61,6 +70,15 @@ class UNet(nn.Module):
         return out
 
 
+def begin(network: nn.Module) -> None:
+    """First weights of He et al., ICCV 2015, which both publish; the last convolutions begin as ours does."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d) and not name.startswith("answers.after"):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+
 def doubled(image: Tensor, mode: str = "bilinear") -> Tensor:
     """Twice as many pixels along each edge."""
     return functional.interpolate(image, scale_factor=2, mode=mode)
@@ -78,9 +96,8 @@ class Answers(nn.Module):
         self.order = [names.index(name) for name in FLAT_HEADS if name in names]
         with torch.no_grad():
             for group, last in zip(groups, self.after, strict=True):
-                last.bias.zero_()
-                for place, name in enumerate(group):
-                    last.bias[place] = {"probability": PROBABILITY_BIAS, "photons": PHOTONS_BIAS}.get(name, 0.0)
+                last.weight.normal_(std=0.02)
+                last.bias.copy_(torch.tensor([FIRST.get(name, 0.0) for name in group]))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, features, H, W) → (B, heads, H, W) in the order of ``FLAT_HEADS``."""
@@ -89,7 +106,7 @@ class Answers(nn.Module):
         return torch.cat([maps[:, place : place + 1] for place in self.order], dim=1)
 
 
-class DecodeClass(nn.Module):
+class DecodeClass(PeerNetwork):
     """Two U-Nets, one for each frame and one over three of them (Speiser et al., Nat Methods 18:1082, 2021)."""
 
     GROUPS = (("probability",), ("x", "y", "photons"), ("x_error", "y_error", "photons_error"), ("background",))
@@ -99,6 +116,7 @@ class DecodeClass(nn.Module):
         self.per_frame = UNet(1 + conditions, features)
         self.together = UNet(FRAMES * features, features)
         self.answers = Answers(features, self.GROUPS)
+        begin(self)
 
     def forward(self, frames: Tensor, conditions: Tensor) -> Tensor:
         """As of ``PeerNetwork``."""
@@ -113,7 +131,14 @@ class Convolved(nn.Sequential):
 
     def __init__(self, given: int, made: int, dilation: int = 1) -> None:
         convolution = nn.Conv2d(given, made, 3, padding=dilation, dilation=dilation)
-        super().__init__(convolution, nn.ReLU(), nn.BatchNorm2d(made))
+        super().__init__(convolution, nn.ReLU(), normalised(made))
+
+
+def normalised(channels: int) -> nn.BatchNorm2d:
+    """Over the batch; how many it has seen is counted in floats, which can be averaged like weights."""
+    norm = nn.BatchNorm2d(channels)
+    norm.num_batches_tracked = torch.tensor(0.0)
+    return norm
 
 
 class FrameFeatures(nn.Module):
@@ -121,7 +146,7 @@ class FrameFeatures(nn.Module):
 
     def __init__(self, given: int, width: int) -> None:
         super().__init__()
-        self.normalised, self.first = nn.BatchNorm2d(given), Convolved(given, width)
+        self.normalised, self.first = normalised(given), Convolved(given, width)
         self.steps = nn.ModuleList([Convolved(width, width), Convolved(2 * width, width), Convolved(2 * width, width)])
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +158,7 @@ class FrameFeatures(nn.Module):
         return found, seen
 
 
-class LiteLocClass(nn.Module):
+class LiteLocClass(PeerNetwork):
     """Dilated convolutions at half resolution, one level of a U-Net there (Fei et al., Nat Commun 16, 2025)."""
 
     GROUPS = (
@@ -153,6 +178,7 @@ class LiteLocClass(nn.Module):
         self.merged = nn.Sequential(Convolved(2 * width, width), Convolved(width, width))
         self.full = nn.Sequential(Convolved(width, width), Convolved(width, width))
         self.answers = Answers(width, self.GROUPS)
+        begin(self)
 
     def forward(self, frames: Tensor, conditions: Tensor) -> Tensor:
         """As of ``PeerNetwork``."""
@@ -182,4 +208,4 @@ def with_conditions(frames: Tensor, conditions: Tensor) -> Tensor:
     return torch.cat([flat, told], dim=1)
 
 
-PEER_NETWORKS: dict[str, type[nn.Module]] = {"decode_class": DecodeClass, "liteloc_class": LiteLocClass}
+PEER_NETWORKS: dict[str, type[PeerNetwork]] = {"decode_class": DecodeClass, "liteloc_class": LiteLocClass}
