@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from smartscope_models.training.train import Say, commit_of_the_code, schedule
 
 SAID_EVERY = 200
 """Steps."""
+SPIKE = 2.0
+"""A gradient longer than so many times the usual one is shortened: momentum would follow it for many steps."""
 HEAD_RATE = 0.1
 """Learning rate of Adam, for what is no kernel, in terms of that of the kernels."""
 
@@ -38,8 +41,8 @@ class LocalizerRecipe:
     seed: int = 1
     crop_px: int = 48
     crops: int = 24
-    steps: int = 14_000
-    learning_rate: float = 2e-2
+    steps: int = 4_500
+    learning_rate: float = 1.5e-2
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
 
@@ -104,7 +107,7 @@ class LocalizerState:
 
     def __init__(self, recipe: LocalizerRecipe) -> None:
         torch.manual_seed(recipe.seed)
-        self._averaging = recipe.averaging
+        self._averaging, self._usual_length = recipe.averaging, math.inf
         self.network = Localizer(recipe.sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         named = list(self.network.named_parameters())
@@ -125,7 +128,7 @@ class LocalizerState:
         self._muon.zero_grad(set_to_none=True)
         self._adam.zero_grad(set_to_none=True)
         found.total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._adam.param_groups[0]["params"], 1.0)
+        self._shorten()
         self._muon.step()
         self._adam.step()
         keep = min(self._averaging, (1 + step) / (10 + step))
@@ -133,15 +136,22 @@ class LocalizerState:
             self.average[name].lerp_(value, 1 - keep)
         return LocalizerLosses(*(value.detach() for value in found))
 
+    def _shorten(self) -> None:
+        length = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), SPIKE * self._usual_length))
+        usual = min(length, SPIKE * self._usual_length)
+        self._usual_length = usual if math.isinf(self._usual_length) else 0.98 * self._usual_length + 0.02 * usual
+
     def parts(self) -> dict[str, Any]:
         """As plain values and tensors."""
         optimisers = {"muon": self._muon.state_dict(), "adam": self._adam.state_dict()}
-        return {"network": self.network.state_dict(), "average": self.average, **optimisers}
+        usual = {"usual_length": self._usual_length}
+        return {"network": self.network.state_dict(), "average": self.average, **optimisers, **usual}
 
     def take(self, parts: dict[str, Any]) -> None:
         """Be as ``parts`` were."""
         self.network.load_state_dict(parts["network"])
         self.average = parts["average"]
+        self._usual_length = float(parts["usual_length"])
         self._muon.load_state_dict(parts["muon"])
         self._adam.load_state_dict(parts["adam"])
 

@@ -13,6 +13,10 @@ from smartscope_models.training.molecules import Lessons
 COMPONENTS = 320
 """Pixels of the greatest probability that make the mixture."""
 LEAST_WEIGHT = 1e-9
+OVERLOOKED = 1e-3
+"""Part of the mixture that lies anywhere: what one molecule that nobody found can cost has an end."""
+LOG_RANGES = 2.0
+"""Spread of log photons, and of heights, over which that part is laid out."""
 
 
 class LocalizerLosses(NamedTuple):
@@ -61,5 +65,7 @@ def _places(maps: Tensor, probability: Tensor, mean: Tensor, lessons: Lessons) -
     away = (truth[:, :, None] - centre[:, None]) / error[:, None]
     log_normal = -0.5 * away.square().sum(-1) - torch.log(error).sum(-1)[:, None]
     log_weight = torch.log(weight.clamp(min=LEAST_WEIGHT) / mean[:, None].clamp(min=LEAST_WEIGHT))
-    mixture = torch.logsumexp(log_normal + log_weight[:, None], dim=-1)
+    found = torch.logsumexp(log_normal + log_weight[:, None], dim=-1)
+    anywhere = math.log(OVERLOOKED) - 2 * math.log(edge) - (centre.shape[-1] - 2) * math.log(LOG_RANGES)
+    mixture = torch.logaddexp(found, torch.full_like(found, anywhere))
     return -(mixture * lessons.present).sum(1)
