@@ -165,7 +165,8 @@ def _peak(patch: Doubles) -> tuple[float, float, float]:
     apart = (_PLACES - row)[:, None] ** 2 + (_PLACES - column) ** 2
     rest = smooth[apart > (4 * KERNEL_BINS) ** 2]
     height = float(smooth[row, column] - rest.mean()) / max(float(rest.std()), 1e-300)
-    return *_centred(patch, float(column - REACH), float(row - REACH)), height
+    across, down = _centred(patch, float(column - REACH), float(row - REACH))
+    return float(across), float(down), height
 
 
 @njit(nogil=True, cache=True)
