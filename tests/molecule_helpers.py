@@ -36,7 +36,9 @@ def blinking(
     count = rng.poisson(per_second * span_ms / 1e3)
     begin = np.sort(rng.uniform(-5 * on_time_ms, span_ms, count))
     end = begin + rng.exponential(on_time_ms, count)
-    place = rng.uniform(0, field_nm, (count, 2)) if sites_nm is None else sites_nm[rng.integers(0, len(sites_nm), count)]
+    place = (
+        rng.uniform(0, field_nm, (count, 2)) if sites_nm is None else sites_nm[rng.integers(0, len(sites_nm), count)]
+    )
     for start in starts_ms:
         lately = slice(*np.searchsorted(begin, (start - 15 * on_time_ms, start + exposure_ms)))
         share = (np.minimum(end[lately], start + exposure_ms) - np.maximum(begin[lately], start)) / exposure_ms

@@ -220,5 +220,7 @@ def test_a_block_needs_as_many_as_it_says() -> None:
     place = np.linspace(300, 6000, FEWEST)
     frames = [Molecules(t_s, place, place, np.full(FEWEST, 10.0)) for t_s in (0.0, BLOCK_S)]
     assert followed(frames).course.knots
-    short = [Molecules(one.t_s, one.x_nm[: FEWEST // 2 - 1], one.y_nm[: FEWEST // 2 - 1], one.error_nm) for one in frames]
+    short = [
+        Molecules(one.t_s, one.x_nm[: FEWEST // 2 - 1], one.y_nm[: FEWEST // 2 - 1], one.error_nm) for one in frames
+    ]
     assert not followed(short).course.knots

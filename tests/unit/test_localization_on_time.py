@@ -66,7 +66,9 @@ def test_beads_are_no_molecules_that_stay_on() -> None:
     beads = rng.uniform(0, 6400, (3, 2))
 
     def with_beads(found: Molecules) -> Molecules:
-        x, y = (np.append(column, beads[:, k] + rng.normal(0, 2, 3)) for k, column in enumerate((found.x_nm, found.y_nm)))
+        x, y = (
+            np.append(column, beads[:, k] + rng.normal(0, 2, 3)) for k, column in enumerate((found.x_nm, found.y_nm))
+        )
         return Molecules(found.t_s, x, y, np.append(found.error_nm, [2.0] * 3))
 
     found = measured(with_beads(one) for one in blinking(5, even(1500)))

@@ -23,6 +23,8 @@ FEWEST = 100
 """Molecules that make no picture yet."""
 MOST_WAITING = 1_000_000
 """Molecules that can still be moved; beyond that the oldest stay where they are."""
+MOST_FRAMES = 50_000
+"""And so many frames with any."""
 MOVED_AT_ONCE = 200
 """Molecules that are moved at one frame, on average, beside as many as are new."""
 MB = 1e6
@@ -189,9 +191,10 @@ class Picture:
         drawn = Drawn(found, *self._course.at(found.t_s))
         self._stamp(drawn, 1.0)
         self.count += len(found)
-        self._waiting.append(drawn)
-        self._in_line += len(found)
-        while self._in_line > MOST_WAITING:
+        if len(found):
+            self._waiting.append(drawn)
+            self._in_line += len(found)
+        while self._in_line > MOST_WAITING or len(self._waiting) > MOST_FRAMES:
             self._in_line -= len(self._waiting.popleft().found)
         self._allowed += MOVED_AT_ONCE + len(found)
         while self._waiting and self._waiting[0].found.t_s <= self._course.settled_s:
