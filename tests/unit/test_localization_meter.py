@@ -13,9 +13,11 @@ from molecule_helpers import PIXEL_NM, blinking, even, moved, result, without_an
 
 from smartscope.config import CameraCalibration, OpticsConfig
 from smartscope.frame import Certainty
+from smartscope.optics.psf import add_stamps
 from smartscope.ports import Instrument
 from smartscope.result import Localizations, Result
-from smartscope_models.localization import meter
+from smartscope_models.localization import drift, meter, on_time
+from smartscope_models.localization import ring_resolution as halves
 from smartscope_models.localization.meter import LocalizationMeter
 from smartscope_models.localization.molecules import Molecules, molecules
 from smartscope_models.localization.render import Render
@@ -177,3 +179,24 @@ def test_the_meter_warms_up_without_forgetting() -> None:
     model.warm_up((512, 400))
     again = result(300, replace(next(iter(blinking(12, even(1)))), t_s=6.02))
     assert model.step([again.frame], again).quality["localizations"] > before["localizations"]
+
+
+def test_nothing_compiles_once_the_camera_runs() -> None:
+    kernels = (
+        on_time._follow,
+        drift._lay_over,
+        drift._place,
+        drift._centred,
+        halves._count,
+        halves._add_rings,
+        add_stamps,
+    )
+    model, picture = LocalizationMeter(INSTRUMENT, block_s=2.0, ring_every_s=2.0), Render(INSTRUMENT, every=50)
+    model.warm_up((64, 64))
+    picture.warm_up((64, 64))
+    compiled = [list(kernel.signatures) for kernel in kernels]
+    assert all(compiled)
+    for k, found in enumerate(experiment(14, 500)):
+        one = result(k, found)
+        picture.step([one.frame], model.step([one.frame], one))
+    assert [list(kernel.signatures) for kernel in kernels] == compiled
