@@ -118,7 +118,7 @@ def spline_from_beads(
             break
         samples = _improved(samples, used)
     _judge(used, len(places))
-    inner = _smooth(samples, SMOOTH_NM / abs(z_step_nm))[FARTHEST_STEPS:-FARTHEST_STEPS, 2:-2, 2:-2]
+    inner = smoothed(samples, SMOOTH_NM / abs(z_step_nm))[FARTHEST_STEPS:-FARTHEST_STEPS, 2:-2, 2:-2]
     inner /= inner.sum(axis=(1, 2)).max()
     step = abs(z_step_nm)
     spline = SplinePointSpread.through(
@@ -197,7 +197,7 @@ def _sharpest(samples: Doubles) -> float:
     return float(k + np.clip(0.5 * (before - after) / bend, -0.5, 0.5)) if bend < 0 else float(k)
 
 
-def _smooth(samples: Doubles, period_planes: float) -> Doubles:
+def smoothed(samples: Doubles, period_planes: float) -> Doubles:
     """Along z, with a penalty on third differences: half of ``period_planes`` passes (Eilers, Analytical Chemistry 75
     (2003) 3631)."""
     n = len(samples)
