@@ -35,7 +35,10 @@ OURS = "smartscope.policies.activation:ActivationPolicy"
 PUBLISHED = "judging.activation.rivals:PulseLaw"
 MW_PER_UNIT = 0.002
 """Of the published pulse: at about 80 units, as in the published comparison of laws, the target is held here."""
-LOCALIZERS = {"localize": {"model": "localize"}, "stand-in": {"model": "judging.activation.witness:StandIn"}}
+LOCALIZERS = {
+    "localize": {"model": "smartscope_models.localization.localizer:MoleculeLocalizer"},
+    "stand-in": {"model": "judging.activation.witness:StandIn"},
+}
 
 
 def one(
