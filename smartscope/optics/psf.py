@@ -53,6 +53,7 @@ def add_elliptical_stamps(image: Any, x_px: Any, y_px: Any, sigma_x_px: Any, sig
     spots may lie beyond the image, then their part inside is added. An amount inside sums to itself within 2e-5.
     """
     height, width = image.shape
+    columns = np.empty(width)
     for spot in range(x_px.size):
         x, y, sigma_x, sigma_y = x_px[spot], y_px[spot], sigma_x_px[spot], sigma_y_px[spot]
         reach_x, reach_y = _REACH * sigma_x + 0.5, _REACH * sigma_y + 0.5
@@ -61,13 +62,18 @@ def add_elliptical_stamps(image: Any, x_px: Any, y_px: Any, sigma_x_px: Any, sig
         if left > right or top > bottom:
             continue
         scale_x, scale_y = 1.0 / (math.sqrt(2.0) * sigma_x), 1.0 / (math.sqrt(2.0) * sigma_y)
+        before = _edge(left - 0.5 - x, scale_x)
+        for column in range(left, right + 1):
+            after = _edge(column + 0.5 - x, scale_x)
+            columns[column] = after - before
+            before = after
+        above = _edge(top - 0.5 - y, scale_y)
         for row in range(top, bottom + 1):
-            down = amount[spot] * (_edge(row + 0.5 - y, scale_y) - _edge(row - 0.5 - y, scale_y))
-            before = _edge(left - 0.5 - x, scale_x)
+            below = _edge(row + 0.5 - y, scale_y)
+            down = amount[spot] * (below - above)
+            above = below
             for column in range(left, right + 1):
-                after = _edge(column + 0.5 - x, scale_x)
-                image[row, column] += down * (after - before)
-                before = after
+                image[row, column] += down * columns[column]
 
 
 @njit(nogil=True, cache=True)

@@ -1,1 +1,1 @@
-"""Single molecules: where they are, how bright, how sure; and the live signals made of them."""
+"""Single molecules, localised live: candidates, fits, a network for crowds, and what can be said of them."""

@@ -56,12 +56,25 @@ CONTRACTS: Mapping[str, Contract] = {
         (Wanted("views", "float32", IMAGES, {"batch": 1, "channel": 3}),),
         (Wanted("image", "float32", IMAGES, {"batch": 1, "channel": 1}),),
     ),
+    "localize": Contract(
+        (
+            Wanted("cells", "float32", IMAGES, {"batch": 1, "channel": 4}),
+            Wanted("earlier", "float32", IMAGES, {"batch": 1}),
+            Wanted("conditions", "float32", ("batch", "channel"), {"batch": 1, "channel": 4}),
+        ),
+        (
+            Wanted("maps", "float32", IMAGES, {"batch": 1}),
+            Wanted("stem", "float32", IMAGES, {"batch": 1}),
+        ),
+    ),
     "image_to_image": Contract((Wanted("", "float32", (), {}),), (Wanted("", "float32", (), {}),)),
 }
 """By task. ``frames``: counts, oldest first. ``calibration``: offset in counts, effective electrons per count, read
 variance in effective electrons². ``nominal``: offset in counts, counts per effective electron, read variance.
 ``image``: counts at the nominal gain and offset. ``views``: see ``structured_illumination.views``; the image is then
-the first of them without its noise. ``image_to_image``: one image in, one of the same size out."""
+the first of them without its noise. ``cells``: 2 x 2 pixels of the newest frame under each other, as
+``localization.sight`` says; ``earlier``: the stems of the two frames before; ``maps``: see ``localization.decode``.
+``image_to_image``: one image in, one of the same size out."""
 
 
 def breaches(task: str, inputs: Sequence[Described], outputs: Sequence[Described], history: int) -> list[str]:

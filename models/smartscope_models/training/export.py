@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from smartscope.errors import UnsupportedModel
 from smartscope_models.engines.engine import Precision
 from smartscope_models.engines.graph import with_uint16_frames
+from smartscope_models.localization.sight import CONDITIONS
+from smartscope_models.training.localizer import Localizer
 from smartscope_models.training.network import Denoiser
 from smartscope_models.training.refiner import Refiner
 
@@ -35,6 +37,21 @@ def refiner_files(network: Refiner) -> dict[Precision, bytes]:
     return {"fp32": _refiner(network), "fp16": _refiner(half)}
 
 
+def localizer_files(network: Localizer) -> dict[Precision, bytes]:
+    """The same of a network that localises; heights and widths are those of cells."""
+    return {"fp32": _localizer(network), "fp16": _localizer(copy.deepcopy(network).half())}
+
+
+def _localizer(network: Localizer) -> bytes:
+    inputs = {
+        "cells": torch.zeros(1, 4, 32, 48),
+        "earlier": torch.zeros(1, 2 * network.sizes.stem, 32, 48),
+        "conditions": torch.zeros(1, CONDITIONS),
+    }
+    content: bytes = _exported(network, inputs, ("maps", "stem")).SerializeToString(deterministic=True)
+    return content
+
+
 def _denoiser(network: Denoiser) -> bytes:
     shape = (64, 96)
     frames = torch.zeros(1, network.sizes.frames, *shape, dtype=torch.int32)
@@ -49,7 +66,7 @@ def _refiner(network: Refiner) -> bytes:
     return content
 
 
-def _exported(network: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+def _exported(network: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...] = ("image",)) -> Any:
     """ONNX model whose images have an open height and width.
 
     Raises:
@@ -65,7 +82,7 @@ def _exported(network: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
             dynamo=True,
             opset_version=OPSET,
             input_names=tuple(inputs),
-            output_names=["image"],
+            output_names=list(outputs),
             dynamic_shapes={name: {2: open_, 3: open_} if value.ndim == 4 else None for name, value in inputs.items()},
             verbose=False,
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from smartscope_models.packages import ModelPackage
 from smartscope_models.training import recipe as frames
+from smartscope_models.training.learn_localizer import LOCALIZER_RECIPES, learn
+from smartscope_models.training.localizer_shipping import ship_localizer
 from smartscope_models.training.refine import refine
 from smartscope_models.training.shipping import ship
 from smartscope_models.training.stack_bank import stack_bank
@@ -14,7 +16,7 @@ from smartscope_models.training.stack_recipe import STACK_RECIPES
 from smartscope_models.training.stack_shipping import ship_refined
 from smartscope_models.training.train import Say, scene_bank, train
 
-RECIPES = (*frames.RECIPES, *STACK_RECIPES)
+RECIPES = (*frames.RECIPES, *STACK_RECIPES, *LOCALIZER_RECIPES)
 
 
 def make(
@@ -38,6 +40,10 @@ def make(
         trained = train(recipe, scene_bank(recipe, keep, say), say, threads, keep)
         say(f"{trained.decibels:.2f} dB of noise removed, {trained.duration_s:.0f} s")
         return ship(trained, recipe, output)
+    if name in LOCALIZER_RECIPES:
+        molecules = replace(LOCALIZER_RECIPES[name], seed=seed)
+        molecules = replace(molecules, steps=steps or molecules.steps)
+        return ship_localizer(learn(molecules, say, threads, keep), molecules, output)
     stacks = replace(STACK_RECIPES[name], seed=seed)
     stacks = replace(stacks, steps=steps or stacks.steps, stacks=scenes or stacks.stacks)
     with stack_bank(stacks, keep, say) as bank:

@@ -7,6 +7,8 @@ import importlib.util
 import io
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,9 +51,24 @@ class Evaluator:
 
     def _program(self, name: str) -> ModuleType:
         if name not in self._programs:
-            spec = importlib.util.spec_from_file_location(f"evaluator_{name}", self.folder / f"{name}.py")
-            assert spec is not None
-            assert spec.loader is not None
-            self._programs[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(self._programs[name])
+            self._programs[name] = self._loaded(f"evaluator_{name}", self.folder / f"{name}.py")
         return self._programs[name]
+
+    def _loaded(self, name: str, path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        program = sys.modules[name] = importlib.util.module_from_spec(spec)  # where its dataclasses look it up
+        with _importable(self.folder):
+            spec.loader.exec_module(program)
+        return program
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Some programs import their neighbours, as they may where they are run by name."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

@@ -1,0 +1,102 @@
+"""What every section shares: the judge, who is judged, seeds, and how one movie is gone through by everybody."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from judging.bench import say
+from judging.evaluator import Evaluator
+from judging.figures import Row, groups, paired, spread
+
+from .candidates import Candidate, Ours, PeakFinder
+from .joint_bound import JointBound
+from .movies import Movie, Scene, simulated
+from .picasso_peer import CODES, PicassoProcess, TunedPicasso
+
+Extra = Callable[[Movie, Path], Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The set-up of one call of the benchmark."""
+
+    evaluator: Evaluator
+    ours: Sequence[Ours]
+    picasso: PicassoProcess | None
+    seeds: Sequence[int]
+    tuning_seed: int
+    """Picasso's settings are found on it; nobody is judged on it."""
+    densities: Sequence[float]
+    photons: Sequence[float]
+    frames: int
+    emitters: int
+    """Isolated ones for each level of light."""
+    turns: int
+    """Of the clock."""
+    sizes: Sequence[int]
+    """Pixels along each edge, for latency."""
+    weights: Path | None = None
+    """Folder of the peers' trained networks."""
+    others: Sequence[Candidate] = ()
+    """Further tools, as the peers' trained networks."""
+
+    def quick(self) -> Bench:
+        """A taste of each section."""
+        small = {"densities": self.densities[-2:-1], "photons": (1000.0,), "frames": 10, "emitters": 640}
+        return replace(self, seeds=self.seeds[:2], turns=2, sizes=(64, 128), **small)  # type: ignore[arg-type]
+
+    @property
+    def rivals(self) -> list[Candidate]:
+        """Everybody else, the bound last."""
+        labels = CODES if self.picasso else ()
+        picasso = [TunedPicasso(self.picasso, self.evaluator, label, self.tuning_seed) for label in labels]  # type: ignore[arg-type]
+        return [*self.others, *picasso, PeakFinder(), JointBound()]
+
+    @property
+    def everybody(self) -> list[Candidate]:
+        """Ours first."""
+        return [*self.ours, *self.rivals]
+
+    def rows(self, scenes: Iterable[Scene], options: Sequence[object] = (), extra: Extra | None = None) -> list[Row]:
+        """Everybody on every scene; ``extra`` adds figures of a movie and a list."""
+        rows, everybody = [], self.everybody
+        for scene in scenes:
+            with simulated(self.evaluator, scene) as movie, tempfile.TemporaryDirectory() as folder:
+                for candidate in everybody:
+                    say(f"{scene.row()} {candidate.label}")
+                    out = Path(folder) / "found.csv"
+                    cost = candidate.localize(movie, out)
+                    figures = {**movie.score(out, *options), **(extra(movie, out) if extra else {}), **cost}
+                    rows.append({**scene.row(), "model": candidate.label, **figures})
+        return rows
+
+
+def summary(rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str]) -> list[Row]:
+    """Median over the seeds with least, most and the mean's interval, of the figures that are told."""
+    answers = []
+    for names, group in groups(rows, (*keys, "model")).items():
+        cell: Row = dict(zip((*keys, "model"), names, strict=True))
+        for figure in figures:
+            values = [float(row[figure]) for row in group if row.get(figure) is not None]
+            cell[figure] = {"median": float(np.median(values)), **spread(values)} if values else None
+        answers.append(cell)
+    return answers
+
+
+def differences(
+    rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str], ours: Sequence[Ours]
+) -> list[Row]:
+    """Each of ours minus everybody else on the same movies, with bootstrap intervals over the seeds."""
+    names, answers = list(dict.fromkeys(row["model"] for row in rows)), []
+    for figure in figures:
+        told = [row for row in rows if row.get(figure) is not None]
+        for mine in ours:
+            for rival in names:
+                if rival != mine.label:
+                    answers += paired(told, keys, figure, mine.label, rival)
+    return answers

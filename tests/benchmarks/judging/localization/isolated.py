@@ -1,0 +1,81 @@
+"""Molecules on their own, against the Cramér–Rao bound: precision, honesty of the stated errors, bias, gridding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from judging.figures import Row
+
+from .bench import Bench
+from .movies import Doubles, Movie, Scene, isolated_frames, read_columns
+
+PAIRED_NM = 250.0
+APART_NM = 1e7
+"""Between frames, so that they do not meet."""
+DRAWS = 2000
+KEPT = (
+    "model", "seed", "jaccard", "counted_truth", "crlb_ratio", "crlb_ratio_axial", "uncertainty_calibration",
+    "uncertainty_calibration_robust", "photon_bias_percent", "bias_x_nm", "bias_y_nm", "bias_z_nm",
+    "pixel_phase_chi2_p", "pixel_phase_bias_nm", "rmse_lateral_nm", "rmse_axial_nm", "efficiency", "efficiency_3d",
+    "interval_95", "ratio", "ratio_interval_95", "stated_over_limit", "calibration", "calibration_interval_95",
+    "outliers", "cpu_ms", "box_px", "gradient",
+)  # fmt: skip
+
+
+def isolated(bench: Bench) -> dict[str, Any]:
+    """All levels of light on the first seed: one movie holds all emitters of a level."""
+    return {"rows": levels(bench, bench.photons, "gaussian")}
+
+
+def levels(bench: Bench, photons: Sequence[float], psf: str) -> list[Row]:
+    """A row for each level and tool."""
+    frames = isolated_frames(bench.emitters)
+    scenes = [Scene(bench.seeds[0], frames=frames, photons=level, psf=psf) for level in photons]
+    judged = bench.rows(scenes, extra=own_figures)
+    return [{"photons": row.get("photons", Scene(0).photons), **{key: row.get(key) for key in KEPT}} for row in judged]
+
+
+def own_figures(movie: Movie, out: Path) -> Row:
+    """What the evaluator does not give an interval for; resampled over molecules, whose errors are independent."""
+    error, limit, stated = paired_with_truth(movie, out)
+    if not len(error):
+        return {}
+    relative = error / limit
+    ratio, between = resampled(lambda draw: float(np.sqrt(np.mean(relative[draw] ** 2))), len(error))
+    found: Row = {"ratio": ratio, "ratio_interval_95": between}
+    found["outliers"] = int(np.sum(np.abs(relative).max(1) > 5))
+    if stated is not None:
+        honest = error / stated[:, None]
+        found["stated_over_limit"] = float(np.median(stated / np.sqrt(np.mean(limit**2, axis=1))))
+        value, ends = resampled(lambda draw: float(np.std(honest[draw])), len(error))
+        found |= {"calibration": value, "calibration_interval_95": ends}
+    return found
+
+
+def paired_with_truth(movie: Movie, out: Path) -> tuple[Doubles, Doubles, Doubles | None]:
+    """(N, 2) errors and bounds along x and y, (N,) stated errors, nm, of the molecules that were found."""
+    truth, found = movie.truth(), read_columns(out)
+    if not len(found["frame"]):
+        return np.empty((0, 2)), np.empty((0, 2)), None
+    frame = found["frame"] - (found["frame"].min() > 0)  # lists may count from 1
+    places = np.column_stack([truth["x_nm"], truth["y_nm"], APART_NM * truth["frame"]])
+    seen = np.column_stack([found["x [nm]"], found["y [nm]"], APART_NM * frame])
+    distance, nearest = cKDTree(seen).query(places)
+    good = distance <= PAIRED_NM
+    error = (seen[nearest] - places)[good, :2]
+    limit = np.column_stack([truth["crlb_x_nm"], truth["crlb_y_nm"]])[good]
+    stated = found.get("uncertainty_xy [nm]")
+    return error, limit, None if stated is None else stated[nearest][good]
+
+
+def resampled(statistic: Callable[[Any], float], number: int) -> tuple[float, list[float]]:
+    """Of all, and the percentile bootstrap's 95 % (Efron, Ann Stat 7:1, 1979)."""
+    rng = np.random.default_rng(0)
+    draws = [statistic(rng.integers(0, number, number)) for _ in range(DRAWS)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return statistic(slice(None)), [float(low), float(high)]
