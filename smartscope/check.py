@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,20 @@ def _plugins(config: ExperimentConfig) -> Iterator[Problem]:
         except PluginError as error:
             yield Problem(key, repr(name), error.what, error.allowed, error.remedy)
             continue
-        yield from plugins.check_options(cls, options, options_key)
+        found = plugins.check_options(cls, options, options_key)
+        yield from found
+        if group == "policies" and not found:
+            yield from _options_together(name, options, options_key)
         if hasattr(cls, "problems") and group == "microscopes":
             yield from cls.problems(microscope)
+
+
+def _options_together(policy: str, options: Mapping[str, Any], key: str) -> Iterator[Problem]:
+    """Options that are right one by one may not fit each other; a policy is data alone, so it can be built to see."""
+    try:
+        plugins.build("policies", policy, options)
+    except PluginError as error:
+        yield Problem(key, "", error.what, error.allowed, error.remedy)
 
 
 def _lights(config: ExperimentConfig) -> Iterator[Problem]:

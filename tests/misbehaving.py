@@ -11,7 +11,7 @@ from typing import Any
 
 import useq
 
-from smartscope.command import MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
+from smartscope.command import EndRun, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
 from smartscope.frame import Frame, Roi
 from smartscope.ports import Choice, Context, Instrument
 from smartscope.result import Result
@@ -152,3 +152,14 @@ class BlinkingPolicy:
     def decide(self, context: Context) -> Choice:
         low = context.settings.lights_mw[self.light] > self.low_mw
         return Choice([Request(SetLight(self.light, self.low_mw if low else self.high_mw), "blink")])
+
+
+class EndingPolicy:
+    """Behaves: asks for the end of the run once it has lasted long enough."""
+
+    def __init__(self, *, after_s: float) -> None:
+        self._after_s = after_s
+
+    def decide(self, context: Context) -> Choice:
+        enough = context.elapsed_s >= self._after_s
+        return Choice([Request(EndRun(), f"{self._after_s:g} s are enough, says the policy")] if enough else ())

@@ -144,9 +144,8 @@ class ActivationPolicy:
         if (silent_s := now_s - state.asked_s) > self.off_s:
             return self._go_off(context, state, f"no fresh result for {silent_s:.3g} s")
         state = replace(state, asked_s=now_s)
-        if not same(used_mw, now_mw):  # exposed before the last change
-            return Choice(state=state)
-        state = replace(state, window=state.window.plus(context, self.min_trust))
+        if same(used_mw, now_mw):  # else exposed before the last change
+            state = replace(state, window=state.window.plus(context, self.min_trust))
         if (doubted_s := now_s - state.believed_s) > self.off_s and now_mw > 0 and (why := _why_not(state)):
             return self._go_off(context, state, f"no estimate for {doubted_s:.3g} s ({why})")
         return self._update(context, state) if self._complete(context, state.window) else Choice(state=state)
@@ -171,6 +170,8 @@ class ActivationPolicy:
     def _complete(self, context: Context, window: Window) -> bool:
         """Whether it is time for an update: earlier where the count is plainly far from its target."""
         lasted_s = context.elapsed_s - window.began_s
+        if window.newest_doubt and not window.doubt:  # nothing is done on a result that is not believed itself
+            return False
         if window.seen < FEWEST_FRAMES or lasted_s < self.window_s / 4 or lasted_s >= self.window_s:
             return window.seen >= FEWEST_FRAMES and lasted_s >= self.window_s
         plain = window.emitters.total >= SIGHTINGS and not window.doubt
@@ -302,6 +303,8 @@ class ActivationPolicy:
 
 def _why_not(state: ActivationState) -> str:
     """Why there is no estimate; empty while the counter is believed."""
+    if not state.window.seen:
+        return "no frame under the present power"
     return state.window.doubt or (state.latch.why if state.latch is not None else "")
 
 

@@ -77,7 +77,10 @@ class Window:
     squares: Mean = Mean()
     light_e: Mean = Mean()
     molecule_e: Mean = Mean()
+    newest_doubt: str = ""
+    """Of the newest frame; empty if that is believed."""
     last_doubt: str = ""
+    """Of the newest frame that was not believed."""
 
     def plus(self, context: Context, min_trust: float) -> Window:
         """With the result of one more frame; its light counts whether or not its emitters are believed."""
@@ -90,6 +93,7 @@ class Window:
             squares=self.squares.plus(None if emitters is None else emitters * emitters),
             light_e=self.light_e.plus(_light_e(context, quality)),
             molecule_e=self.molecule_e.plus(_molecule_e(context, quality)),
+            newest_doubt=why,
             last_doubt=why or self.last_doubt,
         )
 

@@ -40,6 +40,13 @@ QUALITY = {
     "background_e": 4.0,
     "saturated_fraction": 0.0,
     "saturation_headroom": 0.9,
+    "light_e": 6.0,
+    "emitters": 20.0,
+    "recall_health": 0.9,
+    "spot_photons": 500.0,
+    "spot_background": 5.0,
+    "localizations": 900.0,
+    "ring_resolution_nm": 40.0,
 }
 
 

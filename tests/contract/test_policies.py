@@ -9,9 +9,11 @@ import pytest
 
 from smartscope.command import MoveFocus, Request, SetExposure
 from smartscope.plugins import build, check_options, find
+from smartscope.policies.activation import ActivationPolicy
 from smartscope.policies.exposure import ExposurePolicy
 from smartscope.policies.field_of_view import FieldOfViewPolicy
 from smartscope.policies.laser_power import LaserPowerPolicy
+from smartscope.policies.stop import StopPolicy
 from smartscope.policies.structured_illumination import StructuredIlluminationPolicy
 from smartscope.ports import Choice, Context, Policy
 from smartscope.testing.policy_contract import LIGHT, PolicyContract, situations
@@ -40,6 +42,21 @@ class TestFieldOfViewByRoi(PolicyContract):
 class TestStructuredIllumination(PolicyContract):
     def make(self) -> Policy:
         return StructuredIlluminationPolicy(light=LIGHT)
+
+
+class TestActivation(PolicyContract):
+    def make(self) -> Policy:
+        return ActivationPolicy(light=LIGHT, target_emitters=60, when_exhausted="end")
+
+
+class TestActivationByDensity(PolicyContract):
+    def make(self) -> Policy:
+        return ActivationPolicy(light=LIGHT, target_density_per_um2=0.5)
+
+
+class TestStopWhen(PolicyContract):
+    def make(self) -> Policy:
+        return StopPolicy(resolution_nm=30, localizations=1000, fewer_emitters=5, estimates=1)
 
 
 class TestUsersOwn(PolicyContract):
@@ -127,6 +144,8 @@ def test_contract_wants_a_maker() -> None:
         ("exposure", {"target_signal_to_noise": 10}),
         ("laser_power", {"light": LIGHT}),
         ("field_of_view", {"label": "cell"}),
+        ("smartscope.policies.activation:ActivationPolicy", {"light": LIGHT, "target_emitters": 60}),
+        ("smartscope.policies.stop:StopPolicy", {"localizations": 10}),
     ],
 )
 def test_built_by_name(name: str, options: dict[str, Any]) -> None:
@@ -143,6 +162,13 @@ def test_built_by_name(name: str, options: dict[str, Any]) -> None:
         ("laser_power", {"light": LIGHT, "reserve_fraction": 1.0}, "options.reserve_fraction"),
         ("laser_power", {"light": LIGHT, "power": 1.0}, "options.power"),
         ("field_of_view", {"label": "mouse"}, "options.label"),
+        ("smartscope.policies.activation:ActivationPolicy", {"light": LIGHT, "ki": 0.0}, "options.ki"),
+        (
+            "smartscope.policies.activation:ActivationPolicy",
+            {"light": LIGHT, "when_exhausted": "cry"},
+            "options.when_exhausted",
+        ),
+        ("smartscope.policies.stop:StopPolicy", {"localizations": 0}, "options.localizations"),
         ("field_of_view", {"mode": "roi", "roi_px": 3}, "options.roi_px"),
     ],
 )

@@ -1,5 +1,6 @@
 """`check` names everything that can be known to be wrong before any device is touched."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def test_the_demo_is_sound(tmp_path: Path) -> None:
 )
 def test_each_problem_is_named_by_its_key(override: str, key: str) -> None:
     assert key in keys([override])
+
+
+def test_options_of_a_policy_that_do_not_fit_each_other() -> None:
+    one = {"policy": "smartscope.policies.activation:ActivationPolicy", "options": {"light": "laser_488"}}
+    (problem,) = problems(load(DEMO, [f"policies=[{json.dumps(one)}]"], {}))
+    assert problem.key == "policies.0.options"
+    allowed = "target_emitters or target_density_per_um2"
+    assert problem.line() == f"policies.0.options: needs one target; allowed: {allowed}; remedy: name one of them"
 
 
 def test_a_place_without_limits() -> None:

@@ -92,3 +92,28 @@ def test_a_result_whose_frame_is_not_listed(tmp_path: Path) -> None:
 def test_changes_need_a_configuration(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--set needs a CONFIG"):
         replay_recorded(recorded(tmp_path, frames=2), None, ["start.exposure_ms=3"])
+
+
+ENDING = {"policy": "misbehaving:EndingPolicy", "options": {"after_s": 0.1}}
+
+
+def test_a_policy_ends_the_run_for_the_record_and_in_replay(tmp_path: Path) -> None:
+    folder = recorded(tmp_path, frames=200, policies=[ENDING])
+    run = RunReader(folder)
+    assert run.run["state"] == "done"
+    assert run.run["ended_because"] == "0.1 s are enough, says the policy"
+    assert len(run.frame_rows) < 20
+    (asked,) = [row for row in run.decisions if row["frame"] >= 0]
+    assert asked["granted"] == asked["asked"] == {"type": "EndRun"}
+    assert not asked["shadow"]
+    assert replay_recorded(folder, None).differing == 0
+    html = (folder / "report.html").read_text()
+    assert "0.1 s are enough, says the policy" in html
+    assert "EndRun" in html
+
+
+def test_in_shadow_the_run_goes_on_to_its_planned_end(tmp_path: Path) -> None:
+    run = RunReader(recorded(tmp_path, frames=30, policies=[ENDING], arm="shadow"))
+    assert len(run.frame_rows) == 30
+    assert run.run["ended_because"] == "30 frames"
+    assert all(row["shadow"] and row["granted"] == {"type": "EndRun"} for row in run.decisions if row["frame"] >= 0)

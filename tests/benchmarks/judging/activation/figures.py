@@ -1,0 +1,62 @@
+"""How well a run held its density: settled when, how far above, how evenly, beside what blinking alone allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from judging.activation.witness import Diary
+
+NEAR, IN_A_ROW = 0.1, 10
+"""Settled: ten one-second means in a row within ten per cent."""
+
+
+def per_second(values: list[float] | list[int], t_s: list[float]) -> np.ndarray:
+    """Means (S,) of each whole second since the first frame; not a number for a second without frames."""
+    seconds = np.floor(np.array(t_s) - t_s[0]).astype(int)
+    totals = np.bincount(seconds, np.array(values, float))
+    counts = np.bincount(seconds)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (totals / counts)[: int(t_s[-1] - t_s[0] + 0.5)]
+
+
+def settled_s(active: np.ndarray, target: float) -> int | None:
+    """The first second from which ten means in a row are near the target; None: never."""
+    near = np.abs(active / target - 1) <= NEAR
+    return next((i for i in range(len(near) - IN_A_ROW + 1) if near[i : i + IN_A_ROW].all()), None)
+
+
+def blinking_bound(visits: list[int], active: float, frames_per_s: float) -> float:
+    """Relative standard deviation of one-second means of molecules that switch on at an even rate.
+
+    Each brings as many sightings as its visit has frames, k: variance over mean of the sum is E[k^2] / E[k].
+    """
+    k = np.array(visits, float)
+    return float(np.sqrt((k**2).mean() / k.mean() / (active * frames_per_s)))
+
+
+def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str, Any]:
+    """Figures of a run; ``until_s``: of its first part alone."""
+    frames = len(diary.t_s) if until_s is None else int(np.searchsorted(diary.t_s, diary.t_s[0] + until_s))
+    t_s = diary.t_s[:frames]
+    active = per_second(diary.active[:frames], t_s)
+    power_mw = per_second(diary.power_mw[:frames], t_s)
+    settled = settled_s(active, target)
+    late = active[settled or 0 :]
+    frames_per_s = (frames - 1) / (t_s[-1] - t_s[0])
+    return {
+        "seconds": len(active),
+        "settled_s": settled,
+        "peak": float(np.nanmax(active) / target),
+        "rms": float(np.sqrt(np.nanmean((late / target - 1) ** 2))),
+        "rms_about_own_mean": float(np.nanstd(late) / np.nanmean(late)),
+        "blinking_bound": blinking_bound(diary.visits, float(np.nanmean(late)), frames_per_s),
+        "mean_active": float(np.nanmean(late)),
+        "counted_over_active": float(np.nansum(diary.counted[:frames]) / np.sum(diary.active[:frames])),
+        "localizations": int(np.sum(diary.found[:frames])),
+        "right": int(np.sum(diary.right[:frames])),
+        "power_mw_mean": float(np.nanmean(power_mw)),
+        "power_mw_end": float(power_mw[-1]),
+        "active_end": float(np.nanmean(active[-10:])),
+    }
