@@ -40,31 +40,35 @@ class Bench:
     """Of the clock."""
     sizes: Sequence[int]
     """Pixels along each edge, for latency."""
-    weights: Path | None = None
-    """Folder of the peers' trained networks."""
-    others: Sequence[Candidate] = ()
-    """Further tools, as the peers' trained networks."""
+    alone: Sequence[Candidate] = ()
+    """Networks without what follows them, ours first."""
 
     def quick(self) -> Bench:
         """A taste of each section."""
         small = {"densities": self.densities[-2:-1], "photons": (1000.0,), "frames": 10, "emitters": 640}
-        return replace(self, seeds=self.seeds[:2], turns=2, sizes=(64, 128), **small)  # type: ignore[arg-type]
+        return replace(self, seeds=self.seeds[:1], turns=2, sizes=(64, 128), **small)  # type: ignore[arg-type]
 
     @property
     def rivals(self) -> list[Candidate]:
         """Everybody else, the bound last."""
         labels = CODES if self.picasso else ()
         picasso = [TunedPicasso(self.picasso, self.evaluator, label, self.tuning_seed) for label in labels]  # type: ignore[arg-type]
-        return [*self.others, *picasso, PeakFinder(), JointBound()]
+        return [*picasso, PeakFinder(), JointBound()]
 
     @property
     def everybody(self) -> list[Candidate]:
         """Ours first."""
         return [*self.ours, *self.rivals]
 
-    def rows(self, scenes: Iterable[Scene], options: Sequence[object] = (), extra: Extra | None = None) -> list[Row]:
-        """Everybody on every scene; ``extra`` adds figures of a movie and a list."""
-        rows, everybody = [], self.everybody
+    def rows(
+        self,
+        scenes: Iterable[Scene],
+        options: Sequence[object] = (),
+        extra: Extra | None = None,
+        candidates: Sequence[Candidate] | None = None,
+    ) -> list[Row]:
+        """Everybody, or ``candidates``, on every scene; ``extra`` adds figures of a movie and a list."""
+        rows, everybody = [], self.everybody if candidates is None else candidates
         for scene in scenes:
             with simulated(self.evaluator, scene) as movie, tempfile.TemporaryDirectory() as folder:
                 for candidate in everybody:
@@ -89,14 +93,13 @@ def summary(rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str]) ->
 
 
 def differences(
-    rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str], ours: Sequence[Ours]
+    rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str], ours: Sequence[Candidate]
 ) -> list[Row]:
     """Each of ours minus everybody else on the same movies, with bootstrap intervals over the seeds."""
-    names, answers = list(dict.fromkeys(row["model"] for row in rows)), []
+    mine, answers = [candidate.label for candidate in ours], []
+    pairs = [(one, other) for one in mine for other in dict.fromkeys(row["model"] for row in rows) if other != one]
     for figure in figures:
         told = [row for row in rows if row.get(figure) is not None]
-        for mine in ours:
-            for rival in names:
-                if rival != mine.label:
-                    answers += paired(told, keys, figure, mine.label, rival)
+        for one, other in pairs:
+            answers += paired(told, keys, figure, one, other)
     return answers

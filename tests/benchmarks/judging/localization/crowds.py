@@ -10,6 +10,7 @@ from typing import Any
 from judging.figures import Row
 
 from .bench import Bench, differences, summary
+from .candidates import Candidate
 from .isolated import levels
 from .movies import Scene
 
@@ -25,16 +26,27 @@ Section = dict[str, Any]
 
 def crowds(bench: Bench) -> Section:
     """All densities and seeds."""
-    scenes = [Scene(seed, density, bench.frames) for density, seed in product(bench.densities, bench.seeds)]
-    return judged(bench, scenes, ("density",))
+    return judged(bench, crowded(bench), ("density",))
 
 
-def judged(bench: Bench, scenes: Sequence[Scene], keys: Sequence[str], options: Sequence[object] = ()) -> Section:
-    """Rows, medians over seeds, and paired differences."""
-    rows = bench.rows(scenes, options)
+def crowded(bench: Bench) -> list[Scene]:
+    """Flat scenes as told."""
+    return [Scene(seed, density, bench.frames) for density, seed in product(bench.densities, bench.seeds)]
+
+
+def judged(
+    bench: Bench,
+    scenes: Sequence[Scene],
+    keys: Sequence[str],
+    options: Sequence[object] = (),
+    candidates: Sequence[Candidate] | None = None,
+) -> Section:
+    """Rows, medians over seeds, and paired differences; of everybody or of ``candidates``, the first of them ours."""
+    rows = bench.rows(scenes, options, candidates=candidates)
+    ours = bench.ours if candidates is None else candidates[:1]
     kept = [{key: row.get(key) for key in (*keys, "seed", "model", *FIGURES, "interval_95")} for row in rows]
     told = {"rows": kept, "summary": summary(kept, keys, FIGURES)}
-    return {**told, "paired": differences(kept, keys, COMPARED, bench.ours)}
+    return {**told, "paired": differences(kept, keys, COMPARED, ours)}
 
 
 MISJUDGED: dict[str, Row] = {
@@ -88,4 +100,3 @@ def astigmatic(bench: Bench) -> Section:
         Scene(seed, density, bench.frames, psf="astigmatic") for density, seed in product(bench.densities, bench.seeds)
     ]
     return {"isolated": levels(bench, (1000.0, 5000.0), "astigmatic"), **judged(bench, scenes, ("density",))}
-

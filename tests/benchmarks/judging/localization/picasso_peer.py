@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,47 +33,51 @@ class PicassoProcess:
 
     def __init__(self, python: Path, threads: int = 1) -> None:
         """Raises SystemExit where that Python has no Picasso."""
+        self._python, self._words = python, tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._child = subprocess.Popen(
             [str(python), "-P", str(PROGRAM)],
             env={**_plain(), **dict.fromkeys(THREADS, str(threads)), "MPLBACKEND": "agg"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._words,
             text=True,
         )
-        try:
-            self.versions = self.ask("versions")
-        except BrokenPipeError:
-            self._gone()
+        self.versions = self.ask("versions")
 
     def ask(self, what: str, **told: object) -> Row:
         """What it says; raises SystemExit with its own words where it fails."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps({"do": what, **told}, default=str) + "\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.write(json.dumps({"do": what, **told}, default=str) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
         if not line:
-            self._gone()
+            raise SystemExit(f"Picasso does not run by {self._python}: {self._close()}; give a Python with picassosr")
         said: Row = json.loads(line)
         if "error" in said:
             raise SystemExit(f"Picasso failed: {said['error']}")
         return said
 
-    def _gone(self) -> None:
-        words = self._child.stderr.read().strip().splitlines()[-1:] if self._child.stderr else []
-        raise SystemExit(f"Picasso does not run by {self._child.args[0]!r}: {words}; give a Python that has picassosr")  # type: ignore[index]
+    def _close(self) -> str:
+        """End it; its last words."""
+        assert self._child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._child.communicate()
+        self._child.stdout.close()
+        if self._words.closed:
+            return ""
+        self._words.seek(0)
+        last = self._words.read().strip().splitlines()[-1:]
+        self._words.close()
+        return "".join(last)
 
     def __enter__(self) -> PicassoProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._child.stdin:
-            self._child.stdin.close()
-        self._child.wait()
-        for pipe in (self._child.stdout, self._child.stderr):
-            if pipe:
-                pipe.close()
+        self._close()
 
 
 def _plain() -> dict[str, str]:
