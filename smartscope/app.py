@@ -54,6 +54,9 @@ from smartscope.safety.signals import StopFlag, light_guard
 from smartscope.safety.watchdog import Lapse, Watchdog
 from smartscope.virtual import Schedule, VirtualRun
 
+MOLECULE_FIGURES = ("emitters", "density_per_um2", "localization_error_nm", "ring_resolution_nm", "localizations")
+"""What is told at once of single molecules, where there are any: names in ``Result.quality``."""
+
 
 @dataclass(slots=True)
 class Rig:
@@ -350,6 +353,7 @@ def status(rig: Rig) -> dict[str, Any]:
         "dose_j_per_cm2": dose.spent_j_per_cm2,
         "budget_j_per_cm2": dose.budget_j_per_cm2 if dose.budget_j_per_cm2 < float("inf") else None,
         "signal_to_noise": result.quality.get("signal_to_noise") if result else None,
+        **{name: result.quality[name] for name in MOLECULE_FIGURES if result and name in result.quality},
         "latency_p50_ms": p50_ms,
         "latency_p95_ms": p95_ms,
         "recorder_fullness": rig.diary.recorder.statistics().queue_fullness if rig.diary.recorder else 0.0,
@@ -379,6 +383,8 @@ def _look(rig: Rig) -> tuple[float, float | None, str]:
     said = f"{frames} frames, {now['lost_frames']} lost"
     if snr is not None:
         said += f", signal-to-noise {snr:.1f}"
+    if "localizations" in now:
+        said += f", {now['localizations']:,.0f} molecules"
     if now["budget_j_per_cm2"]:
         said += f", dose {now['dose_j_per_cm2']:.0f} of {now['budget_j_per_cm2']:.0f} J/cm2"
     if config.frames is not None:
@@ -406,7 +412,8 @@ def _finish_record(rig: Rig, state: str, error: str | None) -> None:
     if recorder is not None and rig.folder is not None:
         with suppress(OSError):  # the recorder says so itself when the disk fails
             taken_over = [asdict(fallback) for fallback in rig.pipeline.fallbacks]
-            rig.folder.update(drops=drops(rig), fallbacks=taken_over, networks=rig.pipeline.facts())
+            why = {"ended_because": rig.loop.stop_asked} if rig.loop.stop_asked else {}
+            rig.folder.update(drops=drops(rig), fallbacks=taken_over, networks=rig.pipeline.facts(), **why)
         recorder.finish(state, error, {})  # type: ignore[arg-type]
 
 
@@ -434,4 +441,4 @@ def _outcome(folder: RunFolder | None, state: str, rig: Rig) -> RunOutcome:
 def _state(rig: Rig) -> str:
     """``done`` if the run reached its own end, ``stopped`` if somebody ended it."""
     why = rig.loop.stop_asked
-    return "done" if why.endswith((" frames", " s")) or why == MOVIE_ENDED else "stopped"
+    return "done" if rig.loop.aim_reached or why.endswith((" frames", " s")) or why == MOVIE_ENDED else "stopped"

@@ -150,6 +150,23 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
 
 
 @app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    form: Annotated[str, typer.Option("--format", help="thunderstorm (CSV) or picasso (HDF5 and YAML).")],
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Where to; without it, RUN/exports.")
+    ] = None,
+    drift_corrected: Annotated[bool, typer.Option(help="Take off the drift that the run measured.")] = False,
+) -> None:
+    """Write single molecules of a run for another program."""
+    from smartscope.exporting import FORMATS, export_run
+
+    if form not in FORMATS:
+        raise typer.BadParameter(f"{form!r}; allowed: {', '.join(FORMATS)}", param_hint="--format")
+    typer.echo(export_run(run_folder, form, output, drift_corrected=drift_corrected).line)
+
+
+@app.command()
 def watch(endpoint: Endpoint = CONTROL, key: KeyFile = None) -> None:
     """Watch a running smartscope in the terminal."""
     from smartscope.bus.watch import watch as watch_endpoint

@@ -116,7 +116,22 @@ class RunPlan:
         return "plan"
 
 
-Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi | RunAutofocus | SetPreset | RunPlan
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """End the run in order and in the dark: its aim is reached, or out of reach. The loop does it, no device."""
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "run"
+
+
+def switches_off(command: Command | None) -> bool:
+    """Whether a command does nothing but switch one light off: what needs no proof, and waits for nobody."""
+    return isinstance(command, SetLight) and command.power_mw == 0
+
+
+Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi | RunAutofocus | SetPreset | RunPlan | EndRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smartscope.admission import Admission, Refusal, rests_on_image
-from smartscope.command import Command, Request, RunPlan
+from smartscope.command import Command, Request, RunPlan, switches_off
 from smartscope.errors import Refused, StageFailed
 from smartscope.moment import Moment
 from smartscope.ports import Choice, Context, Instrument, Policy
@@ -87,7 +87,7 @@ class Decider:
         """All rulings on one result, highest rank first; a mixed frame drives no policy.
 
         What is too old, or rests on an image that cannot be trusted, is refused: policies are asked all the same, so
-        that the diary says what was missed, but they do not remember the result.
+        that the diary says what was missed, but they do not remember the result. Switching a light off is not refused.
 
         Raises:
             StageFailed: a policy raised or returned nonsense; rulings before it are lost, nothing was carried out.
@@ -103,7 +103,7 @@ class Decider:
             refusal = old or (doubt if rests_on_image(ranked.policy, result) else None)
             shown = result.raw() if doubt and not refusal else result
             for request in self._ask(ranked, shown, moment, refusal):
-                if refusal:
+                if refusal and not switches_off(request.command):
                     rulings.append(Ruling(ranked.name, request, Verdict(None, *refusal)))
                     continue
                 setting = request.command.setting

@@ -11,7 +11,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smartscope.command import Applied, Command, MoveFocus, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
+from smartscope.command import (
+    Applied,
+    Command,
+    EndRun,
+    MoveFocus,
+    MoveStage,
+    Request,
+    RunPlan,
+    SetExposure,
+    SetLight,
+    SetRoi,
+)
 from smartscope.config import ExperimentConfig, LimitsConfig
 from smartscope.decider import Decider, Ruling
 from smartscope.decision import Decision
@@ -86,6 +97,8 @@ class Loop:
         self.fault: BaseException | None = None
         self.stop_asked = ""
         """Why the run should end in order; empty while it should not."""
+        self.aim_reached = False
+        """Whether it was a policy that asked for the end."""
         self.state = "starting"
         self.decided = self.skipped_mixed = 0
         self.latest: Result | None = None
@@ -223,16 +236,19 @@ class Loop:
 
     def _execute(self, ruling: Ruling, moment: Moment, result: Result | None, send: Send) -> None:
         """Send what was granted; what is not done at once is an errand, and its setting is busy until it is."""
-        if ruling.verdict.granted is None:
+        granted = ruling.verdict.granted
+        if isinstance(granted, EndRun) and not self.stop_asked:
+            self.stop_asked, self.aim_reached = ruling.request.why or f"asked for by {ruling.policy}", True
+        if granted is None or isinstance(granted, EndRun):
             self._write(ruling, moment, result, None)
             return
-        if isinstance(ruling.verdict.granted, RunPlan):
-            self._begin_lights_of(ruling.verdict.granted)
-        errand = Errand(ruling, moment, result, send(ruling.verdict.granted))
+        if isinstance(granted, RunPlan):
+            self._begin_lights_of(granted)
+        errand = Errand(ruling, moment, result, send(granted))
         if errand.future.done():
             self._conclude(errand)
             return
-        setting = ruling.verdict.granted.setting
+        setting = granted.setting
         self._on_their_way[setting] = errand
         self._decider.begin_errand(setting)
         self._note("under_way", self._clock.now_ns(), setting=setting)

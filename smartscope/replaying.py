@@ -163,7 +163,7 @@ class _OnceMore:
 
     def _decide(self, row: Mapping[str, Any]) -> list[Answer]:
         frame = self._frame(row["frame"])
-        result = result_from_row(row, frame)
+        result = result_from_row(row, frame, self._run.localizations(row))
         if self._pipeline is not None:
             result = self._recompute(result)
         if result.frame.mixed:

@@ -18,7 +18,17 @@ from typing import TypeVar
 import useq
 from pymmcore_plus import CMMCorePlus
 
-from smartscope.command import NO_LIGHTS, Applied, Command, RunPlan, SetExposure, SetLight, SetPreset, SetRoi
+from smartscope.command import (
+    NO_LIGHTS,
+    Applied,
+    Command,
+    EndRun,
+    RunPlan,
+    SetExposure,
+    SetLight,
+    SetPreset,
+    SetRoi,
+)
 from smartscope.errors import DeviceError, Refused
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Capabilities, Lights, MicroscopeSetup
@@ -234,7 +244,7 @@ class CoreMicroscope:
             made_roi = SetRoi(self._while_stopped(lambda: self._set_roi(command.roi)))
             # a restart separates old frames from new ones: nothing is uncertain about it
             return Applied(command, made_roi, t_called_ns, self._clock.now_ns(), Certainty.EXACT)
-        if isinstance(command, RunPlan) or setting not in self._stamper.keys:  # plans go through run_plan
+        if isinstance(command, RunPlan | EndRun) or setting not in self._stamper.keys:  # plans go through run_plan
             known = ", ".join(self._stamper.keys)
             raise DeviceError("no such setting here", where=setting, allowed=known, remedy="name one of these")
         self._stamper.begin(setting, t_called_ns)

@@ -1,10 +1,8 @@
-"""TIFF movies as files: frames read one at a time, results written whole or not at all."""
+"""TIFF movies as files: frames read one at a time, images written one after the other."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import tifffile
 from smartscope.errors import InputError
 from smartscope.frame import Frame, Pixels, Settings
 from smartscope.ports import whole_sensor
+from smartscope.whole_files import written_whole as written_whole
 from smartscope_models.calibration import Floats
 
 PERIOD_NS = 10_000_000
@@ -93,27 +92,6 @@ def as_frame(pixels: Pixels, index: int) -> Frame:
     """One image of a file as the live models see it."""
     start, settings = index * PERIOD_NS, Settings(PERIOD_NS / 1e6, whole_sensor((pixels.shape[0], pixels.shape[1])))
     return Frame(pixels, 0, index, index, settings, {}, start, start + PERIOD_NS, start + PERIOD_NS)
-
-
-@contextmanager
-def written_whole(output: str | Path, source: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``output`` that takes its name when all went well, and vanishes otherwise.
-
-    Raises:
-        InputError: ``output`` is the source itself, or cannot be written.
-    """
-    target = Path(output)
-    if target.absolute() == Path(source).absolute():
-        raise InputError("output and input are the same file", where=str(output), remedy="name another output")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(target)
-    except OSError as error:
-        what = f"cannot be written: {error.strerror}"
-        raise InputError(what, where=str(output), remedy="check folder and disk") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class FloatTiffWriter:

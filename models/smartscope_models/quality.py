@@ -7,6 +7,7 @@ count, and picking the brightest of many noisy values biases the signal little (
 signal_e             what the brightest objects have above background: mean of the 4 x 4 means between their 98 and 99.8
                      percentile, minus ``background_e``; photo-electrons per pixel and frame
 background_e         the darkest peak in the histogram of the 4 x 4 means: median of what lies within it, likewise
+light_e              mean of all the 4 x 4 means, likewise: what is there whatever a model makes of it
 signal_to_noise      signal_e / √(F² (signal_e + background_e) + read noise²): one pixel of a bright object;
                      F² = 2 for an EMCCD, else 1
 saturated_fraction   pixels at the saturation level or above
@@ -136,6 +137,7 @@ class QualityMeter:
         figures = {
             "signal_e": signal,
             "background_e": background,
+            "light_e": float(self._means.mean()),
             "signal_to_noise": signal / math.sqrt(variance) if variance > 0 else 0.0,
             "saturated_fraction": float(saturated),
             "saturation_headroom": 1 - (highest - self._offset) / max(self._saturation - self._offset, 1.0),

@@ -44,13 +44,23 @@ def ring_correlation(one: Image, two: Image) -> Doubles:
         np.bincount(ring.ravel(), values.ravel())[:count]
         for values in ((first * second.conj()).real, np.abs(first) ** 2, np.abs(second) ** 2)
     ]
-    cross, power_one, power_two = (_smoothed(np.asarray(values, np.float64)) for values in sums)
+    return correlation_curve(*(np.asarray(values, np.float64) for values in sums))
+
+
+def correlation_curve(
+    cross: Doubles, power_one: Doubles, power_two: Doubles, over_rings: int = SMOOTHING_RINGS
+) -> Doubles:
+    """(R,) correlation from the sums over each ring of the product of two spectra, and of either's power.
+
+    ``over_rings``: an odd number over which all three are smoothed.
+    """
+    cross, power_one, power_two = (_smoothed(values, over_rings) for values in (cross, power_one, power_two))
     return np.asarray(cross / np.sqrt(np.maximum(power_one * power_two, 1e-300)))
 
 
-def _smoothed(values: Doubles) -> Doubles:
-    around = np.pad(values, SMOOTHING_RINGS // 2, mode="edge")
-    return np.asarray(np.convolve(around, np.full(SMOOTHING_RINGS, 1 / SMOOTHING_RINGS), "valid"))
+def _smoothed(values: Doubles, over_rings: int) -> Doubles:
+    around = np.pad(values, over_rings // 2, mode="edge")
+    return np.asarray(np.convolve(around, np.full(over_rings, 1 / over_rings), "valid"))
 
 
 def ring_resolution(one: Image, two: Image, field_nm: float, level: float = LEVEL) -> float:
@@ -59,7 +69,11 @@ def ring_resolution(one: Image, two: Image, field_nm: float, level: float = LEVE
     Raises:
         InputError: as ``ring_correlation``.
     """
-    curve = ring_correlation(one, two)
+    return crossing(ring_correlation(one, two), field_nm, level)
+
+
+def crossing(curve: Doubles, field_nm: float, level: float = LEVEL) -> float:
+    """Period, nm, at which a (R,) curve first falls below ``level``; the field where it never was above."""
     low = np.flatnonzero(curve[FIRST_RING:] < level)
     if not len(low):
         return field_nm / (len(curve) - 1)

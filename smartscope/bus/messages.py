@@ -117,6 +117,13 @@ class Metrics(Header):
     type: Literal["metrics"]
     frame: int = -1
     signal_to_noise: float | None = None
+    emitters: float | None = None
+    """Molecules expected to glow in a frame; these five where single molecules are localised."""
+    density_per_um2: float | None = None
+    localization_error_nm: float | None = None
+    ring_resolution_nm: float | None = None
+    localizations: float | None = None
+    """Molecules found so far."""
     exposure_ms: float | None = None
     lights_mw: Mapping[str, float] = {}
     dose_j_per_cm2: float | None = None
@@ -166,6 +173,12 @@ class Detections(Data):
     type: Literal["detections"]
 
 
+class Localizations(Data):
+    """Single molecules of one frame: columns of length N, pixels from the centre of the top-left one."""
+
+    type: Literal["localizations"]
+
+
 class Tracks(Data):
     """Tracks as they stand after one frame: columns of length N."""
 
@@ -203,7 +216,7 @@ class Reply(Item):
 
 
 _EVENTS = (SessionStart, SessionEnd, State, Configuration, Decision, Alarm, Heartbeat, Metrics)
-_DATA = (Image, Detections, Tracks)
+_DATA = (Image, Detections, Localizations, Tracks)
 
 
 def _type_of(message: type[Header]) -> str:

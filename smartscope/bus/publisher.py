@@ -215,8 +215,8 @@ class Publisher:
 
     def _send_data(self) -> None:
         if result := self._results.take():
-            self._send_content("detections", result)
-            self._send_content("tracks", result)
+            for stream in ("detections", "localizations", "tracks"):
+                self._send_content(stream, result)
             if result.image is not None:
                 self._images.put(result)
             if result.super_resolved is not None:

@@ -46,25 +46,40 @@ def _edge(distance: float, scale: float) -> float:
 
 
 @njit(nogil=True, cache=True)
-def add_stamps(image: Any, x_px: Any, y_px: Any, sigma_px: Any, amount: Any) -> None:
-    """Add Gaussian spots, integrated over each pixel, to ``image`` (H, W) float32.
+def add_elliptical_stamps(image: Any, x_px: Any, y_px: Any, sigma_x_px: Any, sigma_y_px: Any, amount: Any) -> None:
+    """Add upright elliptical Gaussian spots, integrated over each pixel, to ``image`` (H, W) float32.
 
-    ``x_px``, ``y_px``, ``sigma_px``, ``amount`` are (N,); the centre of the top-left pixel is (0, 0); spots may lie
-    beyond the image, then their part inside is added. An amount inside sums to itself within 2e-5.
+    ``x_px``, ``y_px``, ``sigma_x_px``, ``sigma_y_px``, ``amount`` are (N,); the centre of the top-left pixel is (0, 0);
+    spots may lie beyond the image, then their part inside is added. An amount inside sums to itself within 2e-5.
     """
     height, width = image.shape
+    columns = np.empty(width)
     for spot in range(x_px.size):
-        x, y, sigma = x_px[spot], y_px[spot], sigma_px[spot]
-        reach = _REACH * sigma + 0.5
-        left, right = max(0, math.ceil(x - reach)), min(width - 1, math.floor(x + reach))
-        top, bottom = max(0, math.ceil(y - reach)), min(height - 1, math.floor(y + reach))
+        x, y, sigma_x, sigma_y = x_px[spot], y_px[spot], sigma_x_px[spot], sigma_y_px[spot]
+        reach_x, reach_y = _REACH * sigma_x + 0.5, _REACH * sigma_y + 0.5
+        left, right = max(0, math.ceil(x - reach_x)), min(width - 1, math.floor(x + reach_x))
+        top, bottom = max(0, math.ceil(y - reach_y)), min(height - 1, math.floor(y + reach_y))
         if left > right or top > bottom:
             continue
-        scale = 1.0 / (math.sqrt(2.0) * sigma)
+        scale_x, scale_y = 1.0 / (math.sqrt(2.0) * sigma_x), 1.0 / (math.sqrt(2.0) * sigma_y)
+        before = _edge(left - 0.5 - x, scale_x)
+        for column in range(left, right + 1):
+            after = _edge(column + 0.5 - x, scale_x)
+            columns[column] = after - before
+            before = after
+        above = _edge(top - 0.5 - y, scale_y)
         for row in range(top, bottom + 1):
-            down = amount[spot] * (_edge(row + 0.5 - y, scale) - _edge(row - 0.5 - y, scale))
-            before = _edge(left - 0.5 - x, scale)
+            below = _edge(row + 0.5 - y, scale_y)
+            down = amount[spot] * (below - above)
+            above = below
             for column in range(left, right + 1):
-                after = _edge(column + 0.5 - x, scale)
-                image[row, column] += down * (after - before)
-                before = after
+                image[row, column] += down * columns[column]
+
+
+@njit(nogil=True, cache=True)
+def add_stamps(image: Any, x_px: Any, y_px: Any, sigma_px: Any, amount: Any) -> None:
+    """Add round Gaussian spots, integrated over each pixel, to ``image`` (H, W) float32; see ``add_elliptical_stamps``.
+
+    ``x_px``, ``y_px``, ``sigma_px``, ``amount`` are (N,).
+    """
+    add_elliptical_stamps(image, x_px, y_px, sigma_px, sigma_px, amount)

@@ -28,6 +28,8 @@ RESULTS = "results/results.jsonl"
 PROCESSED = "results/processed.jsonl"
 SUPER_RESOLVED = "results/super_resolved.jsonl"
 TRACKS = "results/tracks.csv"
+LOCALIZATIONS = "results/localizations.npy"
+LOCALIZATIONS_CSV = "results/localizations.csv"
 
 _PACKAGES = (
     *("numpy", "scipy", "numba", "tensorstore", "pymmcore", "pymmcore-plus"),

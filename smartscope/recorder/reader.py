@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from smartscope.errors import InputError
 from smartscope.frame import Frame
+from smartscope.localization_files.records import Records, localizations_of, read_records
 from smartscope.recorder import folder as files
 from smartscope.recorder.image_stack import read_planes
 from smartscope.recorder.jsonl import JsonLines
 from smartscope.recorder.rows import frame_from_row
+from smartscope.result import Localizations
 
 
 class RunReader:
@@ -40,6 +42,7 @@ class RunReader:
         self.frames: Sequence[Frame] = _Frames(self)
         """Frames in order; pixels are read when a frame is asked for."""
         self._stores: dict[Path, Any] = {}
+        self._molecules: Records | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -70,6 +73,34 @@ class RunReader:
         """(2, h, w) float32, as in ``Result``, to two digits, of one of ``processed_rows``; None where it has none."""
         found = row.get("residual_map")
         return None if found is None else np.array(found, np.float32)
+
+    def localizations(self, row: Mapping[str, Any]) -> Localizations | None:
+        """Single molecules of one of ``results``, bit for bit; None where the result was not about them.
+
+        Raises:
+            InputError: they are gone.
+        """
+        if "localizations" not in row:
+            return None
+        first, count = row["localizations"]
+        molecules = self.molecules()
+        if first + count > len(molecules):
+            raise InputError(
+                f"holds {len(molecules)} molecules, frame {row['frame']} needs {first + count}",
+                where=str(self.path / files.LOCALIZATIONS),
+                remedy="restore the file, or remove later lines of results.jsonl",
+            )
+        return localizations_of(molecules[first : first + count])
+
+    def molecules(self) -> Records:
+        """(N,) records of all single molecules of the run, read where they are looked at.
+
+        Raises:
+            InputError: the run has none, or the file is damaged.
+        """
+        if self._molecules is None:
+            self._molecules = read_records(self.path / files.LOCALIZATIONS)
+        return self._molecules
 
     def _plane(self, path: Path, plane: int) -> Any:
         if path not in self._stores:

@@ -26,6 +26,7 @@ from smartscope.result import Result
 State = Literal["done", "stopped", "failed"]
 
 _ROW_BYTES = 2000
+_MOLECULE_BYTES = 60
 _IDLE_S = 0.1
 _SPACE_CHECK_S = 1.0
 
@@ -133,6 +134,7 @@ class Recorder:
         objects = len(result.detections or ()) + len(result.tracks or ())
         weight = _ROW_BYTES + 40 * objects + (image.nbytes if image is not None else 0)
         weight += fine.image.nbytes if fine is not None else 0
+        weight += _MOLECULE_BYTES * len(result.localizations or ())
         residual_map = None if image is None else result.residual_map
         frame = without_pixels(result.frame)
         slim = replace(result, frame=frame, image=image, residual_map=residual_map, super_resolved=fine)

@@ -11,6 +11,7 @@ import useq
 
 from smartscope.command import (
     Command,
+    EndRun,
     MoveFocus,
     MoveStage,
     RunAutofocus,
@@ -28,10 +29,11 @@ from smartscope.ports import Delay, DoseState
 from smartscope.result import Detections, Localizations, Result, StageTiming, SuperResolved, Tracks
 
 Row = dict[str, Any]
-Columns = TypeVar("Columns", Detections, Localizations, Tracks)
+Columns = TypeVar("Columns", Detections, Tracks)
 
 _COMMANDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset)
+    kind.__name__: kind
+    for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset, EndRun)
 }
 _NUMBERS = ("exposure_ms", "power_mw", "x_um", "y_um", "z_um")
 _INTEGER_COLUMNS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
@@ -224,7 +226,7 @@ def decision_from_row(row: Mapping[str, Any]) -> Decision:
     return Decision(**values)
 
 
-def columns_to_row(table: Detections | Localizations | Tracks) -> Row:
+def columns_to_row(table: Detections | Tracks) -> Row:
     """Each column as a list; a float32 written as its float64 value comes back bit for bit."""
     return {item.name: getattr(table, item.name).tolist() for item in fields(table)}
 
@@ -238,8 +240,13 @@ def columns_from_row(kind: type[Columns], row: Mapping[str, Any]) -> Columns:
     return kind(**columns)
 
 
-def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) -> Row:
-    """A result without its image and what that leaves, under the index of its frame."""
+def result_to_row(
+    result: Result, context_row: Mapping[str, Any] | None = None, molecules: tuple[int, int] | None = None
+) -> Row:
+    """A result without its images and what they leave, under the index of its frame.
+
+    ``molecules``: number of its first one in localizations.npy, and how many there are; they are too many for JSON.
+    """
     row: Row = {
         "frame": result.frame.index,
         "ready_ns": result.ready_ns,
@@ -252,8 +259,8 @@ def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) 
         "detections": None if result.detections is None else columns_to_row(result.detections),
         "tracks": None if result.tracks is None else columns_to_row(result.tracks),
     }
-    if result.localizations is not None:
-        row["localizations"] = columns_to_row(result.localizations)
+    if molecules is not None:
+        row["localizations"] = list(molecules)
     if (fine := result.super_resolved) is not None:
         row["super_resolved"] = super_resolved_to_row(without_image(fine))
     if context_row is not None:
@@ -261,13 +268,16 @@ def result_to_row(result: Result, context_row: Mapping[str, Any] | None = None) 
     return row
 
 
-def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
-    """The result about ``frame`` (whose index the row names), without an image."""
+def result_from_row(row: Mapping[str, Any], frame: Frame, molecules: Localizations | None = None) -> Result:
+    """The result about ``frame`` (whose index the row names), without an image.
+
+    ``molecules``: as ``RunReader.localizations`` finds them for this row.
+    """
     return Result(
         frame=frame,
         detections=None if row["detections"] is None else columns_from_row(Detections, row["detections"]),
         tracks=None if row["tracks"] is None else columns_from_row(Tracks, row["tracks"]),
-        localizations=_localizations(row),
+        localizations=molecules,
         quality={name: float(value) for name, value in row["quality"].items()},
         trust=float(row["trust"]),
         image_trust=row.get("image_trust"),  # runs of before the image was judged do not say
@@ -277,10 +287,6 @@ def result_from_row(row: Mapping[str, Any], frame: Frame) -> Result:
         ready_ns=row["ready_ns"],
         super_resolved=super_resolved_from_row(row["super_resolved"]) if "super_resolved" in row else None,
     )
-
-
-def _localizations(row: Mapping[str, Any]) -> Localizations | None:
-    return columns_from_row(Localizations, row["localizations"]) if "localizations" in row else None
 
 
 def dose_to_row(dose: DoseState) -> Row:

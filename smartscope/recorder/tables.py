@@ -1,4 +1,4 @@
-"""How ``results/tracks.csv`` grows with the run: a line for each sighting of each track."""
+"""How tables grow with the run: ``tracks.csv``, and ``localizations.npy`` with its copy for ThunderSTORM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from smartscope.frame import Settings
+from smartscope.frame import Roi, Settings
+from smartscope.localization_files.records import RecordWriter
+from smartscope.localization_files.table import of_frame
+from smartscope.localization_files.thunderstorm import ThunderStormWriter
 from smartscope.result import Result
 
 COLUMNS = ("frame", "track_id", "x_px", "y_px", "parent_id", "x_um", "y_um")
@@ -73,3 +76,40 @@ class TrackTable:
             self._file = self._path.open("w", newline="", encoding="utf-8")
             csv.writer(self._file).writerow(COLUMNS)
         return self._file
+
+
+class LocalizationTables:
+    """Single molecules of one run: bit for bit, and as CSV; made with the first result about molecules.
+
+    The CSV counts from the corner of the first frame's region of interest, also when another follows.
+    """
+
+    def __init__(self, exact: Path, csv_copy: Path, pixel_size_nm: float) -> None:
+        self._paths, self._pixel_size_nm = (exact, csv_copy), pixel_size_nm
+        self._open: tuple[RecordWriter, ThunderStormWriter, Roi] | None = None
+
+    def append(self, result: Result) -> tuple[int, int] | None:
+        """Number of the first molecule of this result in the table, and how many there are. Raises OSError."""
+        if result.localizations is None:
+            return None
+        found, roi = result.localizations, result.frame.settings.roi
+        exact, csv_copy, first_roi = self._opened(roi)
+        place = exact.append(result.frame.index, roi, found)
+        molecules = of_frame(result.frame.index, found)
+        if roi != first_roi:
+            molecules = molecules.shifted(roi.x - first_roi.x, roi.y - first_roi.y)
+        csv_copy.append(molecules)
+        return place
+
+    def close(self) -> None:
+        """Close the files, if there are any."""
+        if self._open is not None:
+            exact, csv_copy, _ = self._open
+            exact.close()
+            csv_copy.close()
+
+    def _opened(self, roi: Roi) -> tuple[RecordWriter, ThunderStormWriter, Roi]:
+        if self._open is None:
+            exact, csv_copy = self._paths
+            self._open = RecordWriter(exact), ThunderStormWriter(csv_copy, self._pixel_size_nm), roi
+        return self._open

@@ -18,7 +18,7 @@ from smartscope.recorder import folder as files
 from smartscope.recorder.jsonl import JsonLinesWriter
 from smartscope.recorder.rows import decision_to_row, frame_to_row, result_to_row, super_resolved_to_row
 from smartscope.recorder.stack_log import OpenStack, StackLog
-from smartscope.recorder.tables import Geometry, TrackTable
+from smartscope.recorder.tables import Geometry, LocalizationTables, TrackTable
 from smartscope.result import Result
 
 
@@ -55,6 +55,9 @@ class RunWriter:
             self._results, self._decisions, self._events, self._frame_log, processed_log, fine_log = opened
             self._tracks = TrackTable(run / files.TRACKS, geometry)
             stack.callback(self._tracks.close)
+            molecules = (run / files.LOCALIZATIONS, run / files.LOCALIZATIONS_CSV)
+            self._molecules = LocalizationTables(*molecules, geometry.pixel_size_um * 1e3)
+            stack.callback(self._molecules.close)
             self._files = stack.pop_all()
         pixel_size_um = geometry.pixel_size_um
         self._frames = StackLog(run, "frames", np.uint16, self._frame_log, config, pixel_size_um, open_stack)
@@ -135,5 +138,6 @@ class RunWriter:
         fine = item.result.super_resolved
         if fine is not None and fine.image.size and not self._abandoned:
             self._fine.add(fine.image, frame, {"frame": frame.index, **super_resolved_to_row(fine)}, fine.scale)
-        self._results.append(result_to_row(item.result, item.context_row))
+        place = self._molecules.append(item.result)  # before the row that names it
+        self._results.append(result_to_row(item.result, item.context_row, place))
         self._tracks.append(item.result)

@@ -12,16 +12,28 @@ from typing import Any
 import numpy as np
 
 from smartscope.recorder.folder import write_atomically
-from smartscope.report import pictures, series, tables
+from smartscope.report import molecules, pictures, series, tables
 from smartscope.report.chart import Axis, Curve, chart, number
 from smartscope.report.following import Followed, followed
 from smartscope.report.record import Record, read
 from smartscope.report.series import Series
-from smartscope.report.summary import SETTLING_S, TOLERANCE, achievements, percent, summary_of, target_signal_to_noise
+from smartscope.report.summary import (
+    DENSITY_SETTLING_S,
+    SETTLING_S,
+    TOLERANCE,
+    achievements,
+    goal_of,
+    held_density,
+    percent,
+    summary_of,
+    target_signal_to_noise,
+)
 
 REPORT = "report.html"
 COLOURS = 6
 """How many series colours style.css has."""
+WEAK = 0.1
+"""A light counts as weak below this fraction of the strongest."""
 LINKS = (
     "run.json",
     "frames.ome.zarr",
@@ -30,6 +42,8 @@ LINKS = (
     "events.jsonl",
     "results/results.jsonl",
     "results/tracks.csv",
+    "results/localizations.csv",
+    "results/localizations.npy",
     "results/processed.ome.zarr",
     "results/super_resolved.ome.zarr",
 )
@@ -54,7 +68,7 @@ def page(record: Record) -> str:
     summary = summary_of(record, target)
     seen = (
         pictures.raw_beside_denoised(record)
-        + pictures.raw_beside_super_resolved(record)
+        + (pictures.raw_beside_super_resolved(record) if record.molecules is None else molecules.pictures(record))
         + pictures.last_objects(record, target)
         + pictures.specimen_map(record, target)
     )
@@ -104,6 +118,16 @@ def _tiles(summary: Mapping[str, Any]) -> str:
     if (seen := summary["target_in_view"]) is not None:
         count = summary["targets"]
         tiles.append((percent(seen), "", "target in view" + (f" ({count} tracks)" if count > 1 else "")))
+    if (found := summary["molecules"]) is not None:
+        error = summary["localization_error_nm"]
+        tiles.append(
+            (f"{found:,}", "", "molecules" + ("" if error is None else f", within {number(error)} nm (median)"))
+        )
+    if (resolution := summary["ring_resolution_nm"]) is not None:
+        tiles.append((number(resolution), "nm", "resolution by Fourier rings"))
+    if (rms := summary["density_rms"]) is not None:
+        said = f"RMS of the density around its target; means of 1 s, after {DENSITY_SETTLING_S:g} s"
+        tiles.append((number(100 * rms), "%", said))
     if (spent := summary["dose_spent_j_per_cm2"]) is not None:
         budget = summary["dose_budget_j_per_cm2"]
         tiles.append((number(spent), "J/cm²", f"dose, of {number(budget)} allowed" if budget else "dose, no budget"))
@@ -134,14 +158,28 @@ def _curves(record: Record, target: Sequence[Followed]) -> str:
         Curve("expected of the image", series.figure(record, "resolution_nm"), 0, points=True),
         Curve("of widefield", series.figure(record, "widefield_resolution_nm"), 2, points=True),
         Curve("measured between two images", series.figure(record, "frc_resolution_nm"), 1, points=True),
+        Curve("of all molecules so far, by Fourier rings", series.figure(record, "ring_resolution_nm"), 3),
+    ]
+    finest = goal_of(record, "target_resolution_nm")
+    found = series.figure(record, "localizations")
+    drift = [
+        Curve("since the start", series.drift_nm(record), 0),
+        Curve("its standard error", series.figure(record, "drift_error_nm"), 2),
     ]
     charts = (
         chart(
             Axis("Signal-to-noise", "", goal, band, TOLERANCE), [Curve("measured", series.signal_to_noise(record), 0)]
         ),
-        chart(Axis("Resolution", "nm"), resolution),
+        _density(record),
+        _powers(series.power_mw(record)),
+        chart(
+            Axis("Localisation error", "nm"),
+            [Curve("median, as stated", series.figure(record, "localization_error_nm"), 0)],
+        ),
+        chart(Axis("Resolution", "nm", finest, "target"), resolution),
+        chart(Axis("Molecules found", "thousands"), [Curve("so far", Series(found.t_s, found.value / 1000), 0)]),
+        chart(Axis("Drift", "nm"), drift),
         chart(Axis("Exposure", "ms"), [Curve("", series.exposure_ms(record), 0)]),
-        chart(Axis("Light power", "mW"), _each(series.power_mw(record))),
         chart(Axis("Dose", "J/cm²", budget, "budget"), [Curve("spent in view", series.dose_j_per_cm2(record), 0)]),
         chart(Axis("Target from the centre of the view", "µm"), [Curve("", centred, 0)]),
         chart(Axis("Time of each model", "ms"), _each(series.stage_ms(record))),
@@ -150,6 +188,25 @@ def _curves(record: Record, target: Sequence[Followed]) -> str:
     )
     shown = "".join(charts)
     return f'<div class="charts">{shown}</div>' if shown else ""
+
+
+def _density(record: Record) -> str:
+    """How many molecules glow in a frame, or per area, beside what was to be held."""
+    figure, goal = held_density(record)
+    title, unit = {"emitters": ("Molecules glowing", "per frame"), "density_per_um2": ("Density", "per µm²")}[figure]
+    return chart(
+        Axis(title, unit, goal, "target, ±5 %", 0.05),
+        [Curve("mean of 1 s", series.means(series.figure(record, figure)), 0)],
+    )
+
+
+def _powers(found: Mapping[str, Series]) -> str:
+    """All lights in one chart; weak ones, whose changes would not be seen there, in one of their own each."""
+    highest = {name: float(values.value.max(initial=0)) for name, values in found.items()}
+    weak = [name for name, high in highest.items() if 0 < high < WEAK * max(highest.values())]
+    together = chart(Axis("Light power", "mW"), [curve for curve in _each(found) if curve.name not in weak])
+    alone = (chart(Axis(f"Power of {name}", "mW"), [Curve("", found[name], 0)]) for name in weak)
+    return "".join([*alone, together])
 
 
 def _each(found: Mapping[str, Series]) -> list[Curve]:

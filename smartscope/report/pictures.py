@@ -80,13 +80,13 @@ def raw_beside_denoised(record: Record) -> str:
         denoised = read_image(record, row)
         if frame_row is None or raw is None or denoised is None or raw.shape != denoised.shape:
             continue
-        raw, denoised = _middle(raw), _middle(denoised)
-        low, high = _contrast(denoised)
+        raw, denoised = middle(raw), middle(denoised)
+        low, high = contrast(denoised)
         pixel_um = scene(record).pixel_um
         settings = f"frame {row['frame']:,}, {number(frame_row['exposure_ms'])} ms"
         return (
-            _picture(raw, low, high, pixel_um, "Raw", settings)
-            + _picture(
+            picture(raw, low, high, pixel_um, "Raw", settings)
+            + picture(
                 denoised, low, high, pixel_um, "Denoised", f"same frame, same contrast ({low:.0f} to {high:.0f} ADU)"
             )
             + _left(row, pixel_um)
@@ -105,14 +105,14 @@ def raw_beside_super_resolved(record: Record) -> str:
         pixel_um = scene(record).pixel_um
         scale = int(row["scale"])
         edge = min(*raw.shape, MOST_PX // scale)
-        raw, fine = _middle(raw, edge), _middle(fine, scale * edge)
+        raw, fine = middle(raw, edge), middle(fine, scale * edge)
         said = f"{row['verdict']}, expected resolution {row['resolution_nm']:.0f} nm"
         if row["why"]:
             said += f": {row['why'][0]}"
         title = "Preview" if row["preview"] else "Super-resolved"
         frames = f"frame {row['frame']:,}, the last of its stack"
-        return _picture(raw, *_contrast(raw), pixel_um, "Raw, patterned", frames) + _picture(
-            fine, *_contrast(fine), pixel_um / scale, title, said
+        return picture(raw, *contrast(raw), pixel_um, "Raw, patterned", frames) + picture(
+            fine, *contrast(fine), pixel_um / scale, title, said
         )
     return ""
 
@@ -123,7 +123,7 @@ def _left(row: Row, pixel_um: float) -> str:
         return ""
     structure = np.array(residual_map[1], np.float32)
     said = f"structure removed or invented, over noise: black 0, white {MOST_LEFT:g}; at most {structure.max():.2g}"
-    return _picture(structure, 0.0, MOST_LEFT, RESIDUAL_BLOCK_PX * pixel_um, "Left by the denoiser", said)
+    return picture(structure, 0.0, MOST_LEFT, RESIDUAL_BLOCK_PX * pixel_um, "Left by the denoiser", said)
 
 
 def last_objects(record: Record, target: Sequence[Followed]) -> str:
@@ -150,7 +150,7 @@ def last_objects(record: Record, target: Sequence[Followed]) -> str:
         found = f"{len(row.detections):,} detections, " if row.detections is not None else ""
         said = f"frame {row.frame:,}: {found}{len(tracks):,} tracks"
         said += ", the target in white" if followed else ""
-        return _picture(image, *_contrast(image), here.pixel_um, "Last objects", said, "".join(drawn), cut=False)
+        return picture(image, *contrast(image), here.pixel_um, "Last objects", said, "".join(drawn), cut=False)
     return ""
 
 
@@ -213,12 +213,12 @@ def _underlay(record: Record, here: Scene) -> str:
             continue
         per_px, origin = here.matrix(settings_from_row(frame_row))
         step = max(1, -(-max(image.shape) // 256))
-        small = _binned(image, step)
+        small = binned(image, step)
         corner, scaled = origin - per_px.sum(axis=1) / 2, per_px * step
         numbers = [scaled[0, 0], scaled[1, 0], scaled[0, 1], scaled[1, 1], *corner]
         matrix = " ".join(f"{value:.5g}" for value in numbers)
         size = f'width="{small.shape[1]}" height="{small.shape[0]}"'
-        uri = png.data_uri(png.stretched(small, *_contrast(small)))
+        uri = png.data_uri(png.stretched(small, *contrast(small)))
         return f'<image class="underlay" {size} transform="matrix({matrix})" href="{uri}"/>'
     return ""
 
@@ -248,32 +248,35 @@ def _path(places: npt.NDArray[np.float64]) -> str:
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in places.T.tolist())
 
 
-def _middle(image: Image, edge: int = MOST_PX) -> Image:
+def middle(image: Image, edge: int = MOST_PX) -> Image:
+    """Its middle, ``edge`` wide and high at most."""
     height, width = image.shape
     top, left = max(0, (height - edge) // 2), max(0, (width - edge) // 2)
-    middle: Image = image[top : top + edge, left : left + edge]
-    return middle
+    cut: Image = image[top : top + edge, left : left + edge]
+    return cut
 
 
-def _binned(image: Image, step: int) -> Image:
+def binned(image: Image, step: int) -> Image:
+    """Means of blocks of ``step`` by ``step``; what is left over at the rim is left out."""
     height, width = (size // step * step for size in image.shape)
     blocks = image[:height, :width].astype(np.float32).reshape(height // step, step, width // step, step)
-    binned: Image = blocks.mean(axis=(1, 3))
-    return binned
+    means: Image = blocks.mean(axis=(1, 3))
+    return means
 
 
-def _contrast(image: Image) -> tuple[float, float]:
+def contrast(image: Image) -> tuple[float, float]:
+    """What is shown black and what white."""
     low, high = np.percentile(image, (0.5, 99.8)).tolist()
     return low, high
 
 
-def _picture(
+def picture(
     image: Image, low: float, high: float, pixel_um: float, title: str, said: str, drawn: str = "", cut: bool = True
 ) -> str:
     """An image with a scale bar and what is drawn over it in its pixels; large ones binned unless they were cut."""
     height, width = image.shape
     step = 1 if cut else max(1, -(-max(image.shape) // MOST_PX))
-    uri = png.data_uri(png.stretched(_binned(image, step), low, high))
+    uri = png.data_uri(png.stretched(binned(image, step), low, high))
     bar_um = ticks(0, width * pixel_um / 4)[-1]
     bar_px, unit = bar_um / pixel_um, width / 100
     x, y = width - 4 * unit - bar_px, height - 4 * unit

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smartscope.errors import InputError
+from smartscope.localization_files.records import Records, read_records
 from smartscope.recorder import folder as files
 from smartscope.recorder.jsonl import JsonLines, Row
 from smartscope.recorder.rows import columns_from_row
@@ -65,6 +66,8 @@ class Record:
     events: list[Row]
     processed: list[Row]
     super_resolved: list[Row]
+    molecules: Records | None
+    """All single molecules, read where they are looked at; None where the run localised none."""
     counts: Mapping[str, int]
     """Lines in each file, read or not."""
     notes: tuple[str, ...]
@@ -126,6 +129,7 @@ def read(run_folder: Path) -> Record:
         events=rows[files.EVENTS],
         processed=rows[files.PROCESSED],
         super_resolved=rows[files.SUPER_RESOLVED],
+        molecules=_molecules(run_folder / files.LOCALIZATIONS, notes),
         counts={name: len(lines[name]) for name in names},
         notes=tuple(notes),
         _frame_lines=lines[files.FRAMES],
@@ -158,6 +162,16 @@ def _run(path: Path, notes: list[str]) -> Row:
     except (OSError, ValueError) as error:
         notes.append(f"{path.name} cannot be read: {error}")
     return {}
+
+
+def _molecules(path: Path, notes: list[str]) -> Records | None:
+    if not path.exists():
+        return None
+    try:
+        return read_records(path)
+    except InputError as error:
+        notes.append(f"{path.name} {error.what}")
+        return None
 
 
 def _lines(path: Path, notes: list[str]) -> Sequence[Row]:

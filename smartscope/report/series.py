@@ -36,6 +36,22 @@ def figure(record: Record, name: str) -> Series:
     return _series(record, [row.ready_ns for row in rows], [row.quality[name] for row in rows])
 
 
+def drift_nm(record: Record) -> Series:
+    """How far the specimen has drifted since the start, as the models measured it."""
+    x_nm, y_nm = figure(record, "drift_x_nm"), figure(record, "drift_y_nm")
+    return Series(x_nm.t_s, np.hypot(x_nm.value, y_nm.value))
+
+
+def means(series: Series, span_s: float = 1.0) -> Series:
+    """Means over spans of time, each at its middle; spans without a value are left out."""
+    if not len(series):
+        return series
+    span = ((series.t_s - series.t_s[0]) // span_s).astype(int)
+    counts, sums = np.bincount(span), np.bincount(span, series.value)
+    there = np.flatnonzero(counts)
+    return Series(series.t_s[0] + (there + 0.5) * span_s, sums[there] / counts[there])
+
+
 def exposure_ms(record: Record) -> Series:
     """Of each frame."""
     return _of_frames(record, [float(row["exposure_ms"]) for row in record.frames])

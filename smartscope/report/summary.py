@@ -18,6 +18,10 @@ TOLERANCE = 0.10
 """Signal-to-noise counts as held within this fraction of its target."""
 SETTLING_S = 2.0
 """What happens before is settling, and not counted."""
+DENSITY_SETTLING_S = 15.0
+"""The same for the density of molecules, which takes longer to answer."""
+DENSITIES = {"density_per_um2": "target_density_per_um2", "emitters": "target_emitters"}
+"""How many molecules glow: name of the figure → of what a policy holds it at."""
 WORTH_TELLING = {
     "stale_results": "too old to act on",
     "untrusted_results": "not trusted",
@@ -56,6 +60,7 @@ def summary_of(record: Record, target: Sequence[Followed]) -> dict[str, Any]:
         "signal_to_noise_held": None if goal is None else _held(series.signal_to_noise(record), goal),
         "target_in_view": sum(row.seen for row in target) / len(target) if target else None,
         "targets": len({row.track_id for row in target}) if target else None,
+        **_molecules(record),
         "dose_spent_j_per_cm2": float(dose.value.max()) if len(dose) else None,
         "dose_budget_j_per_cm2": series.dose_budget_j_per_cm2(record),
         "drops": record.run.get("drops"),
@@ -83,6 +88,8 @@ def achievements(summary: Mapping[str, Any]) -> list[str]:
         said.append(f"signal-to-noise within ±{100 * TOLERANCE:g} % of {goal:g} for {percent(held)} of the time")
     if (seen := summary["target_in_view"]) is not None:
         said.append(f"target in view {percent(seen)}")
+    if summary["molecules"]:
+        said += _of_molecules(summary)
     if (spent := summary["dose_spent_j_per_cm2"]) is not None:
         budget = summary["dose_budget_j_per_cm2"]
         said.append(f"dose {spent:.3g}" + (f" of {budget:g}" if budget else "") + " J/cm²")
@@ -98,11 +105,22 @@ def achievements(summary: Mapping[str, Any]) -> list[str]:
 
 def target_signal_to_noise(record: Record) -> float | None:
     """What the run's exposure policy was to hold; None where it had none."""
+    return goal_of(record, "target_signal_to_noise")
+
+
+def goal_of(record: Record, option: str) -> float | None:
+    """What one of the run's policies was given to hold or to reach; None where none was."""
     for policy in record.config.get("policies", ()):
-        goal = policy.get("options", {}).get("target_signal_to_noise")
+        goal = policy.get("options", {}).get(option)
         if goal is not None and policy.get("enabled", True):
             return float(goal)
     return None
+
+
+def held_density(record: Record) -> tuple[str, float | None]:
+    """Which of ``DENSITIES`` was held at what; the density per area, at nothing, where none was."""
+    goals = ((figure, goal_of(record, option)) for figure, option in DENSITIES.items())
+    return next(((figure, goal) for figure, goal in goals if goal is not None), ("density_per_um2", None))
 
 
 def percentiles(values: Series) -> dict[str, float] | None:
@@ -128,6 +146,54 @@ def _held(ratio: Series, goal: float) -> float | None:
         return None
     within = np.abs(ratio.value[:-1] / goal - 1) <= TOLERANCE
     return float(stands_s[settled & within].sum() / stands_s[settled].sum())
+
+
+def _molecules(record: Record) -> dict[str, Any]:
+    """How many single molecules were found how well, and how steadily they glowed; None of what nobody told."""
+    by_network, (figure, goal) = series.figure(record, "localizer").value, held_density(record)
+    return {
+        "molecules": None if record.molecules is None else len(record.molecules),
+        "localization_error_nm": _median(series.figure(record, "localization_error_nm")),
+        "ring_resolution_nm": _last(series.figure(record, "ring_resolution_nm")),
+        "on_time_ms": _last(series.figure(record, "on_time_ms")),
+        "drift_nm": _last(series.drift_nm(record)),
+        "frames_by_network": float(by_network.mean()) if by_network.size else None,
+        "target_" + figure: goal,
+        "density_rms": None if goal is None else _rms(series.figure(record, figure), goal),
+    }
+
+
+def _of_molecules(summary: Mapping[str, Any]) -> list[str]:
+    within = "" if (error := summary["localization_error_nm"]) is None else f" within {error:.3g} nm (median)"
+    said = [f"{summary['molecules']:,} molecules localised{within}{_how(summary['frames_by_network'])}"]
+    if (resolution := summary["ring_resolution_nm"]) is not None:
+        said.append(f"ring resolution {resolution:.3g} nm")
+    if (on_time := summary["on_time_ms"]) is not None:
+        said.append(f"a molecule glows {on_time:.3g} ms")
+    if (rms := summary["density_rms"]) is not None:
+        said.append(f"density held within {100 * rms:.2g} % RMS")
+    return said
+
+
+def _how(by_network: float | None) -> str:
+    if by_network is None or by_network in (0.0, 1.0):
+        return {None: "", 0.0: " by fits", 1.0: " by the network"}[by_network]
+    return f" by the network in {percent(by_network)} of the frames, else by fits"
+
+
+def _median(values: Series) -> float | None:
+    return float(np.median(values.value)) if len(values) else None
+
+
+def _last(values: Series) -> float | None:
+    return float(values.value[-1]) if len(values) else None
+
+
+def _rms(density: Series, goal: float) -> float | None:
+    """Deviation of the means of each second from their goal, as a fraction of it, after settling."""
+    seconds = series.means(density)
+    settled = seconds.t_s - density.t_s[:1].sum() >= DENSITY_SETTLING_S
+    return float(np.sqrt(np.mean((seconds.value[settled] / goal - 1) ** 2))) if settled.any() else None
 
 
 def _duration_s(record: Record) -> float | None:

@@ -112,6 +112,7 @@ def provenance(record: Record) -> str:
         "error": run.get("error"),
         "started": run.get("started_at"),
         "ended": run.get("ended_at"),
+        "because": run.get("ended_because"),
         "seed": run.get("seed", record.config.get("seed")),
         "clock": run.get("clock"),
         "arm": record.config.get("arm"),

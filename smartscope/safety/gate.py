@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from smartscope.command import Command, Request, SetLight
+from smartscope.command import Command, EndRun, Request, SetLight, switches_off
 from smartscope.config import LimitsConfig
 from smartscope.frame import Settings
 from smartscope.ports import Capabilities
@@ -72,7 +72,7 @@ class SafetyGate:
         ruling = self._walls.rule(command, settings, t_ns)
         if _lights(ruling.command) and self._dark_why:
             ruling = Ruling(None, "hold_dark", self._dark_why)
-        if self._plan and not (isinstance(ruling.command, SetLight) and ruling.command.power_mw == 0):
+        if self._plan and not (switches_off(ruling.command) or isinstance(ruling.command, EndRun)):
             ruling = Ruling(None, "plan", f"the plan {self._plan!r} has the camera")
         if ruling.by and self.limits.on_violation == "refuse":
             ruling = Ruling(None, ruling.by, ruling.why)

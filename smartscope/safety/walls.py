@@ -10,6 +10,7 @@ from typing import Any
 
 from smartscope.command import (
     Command,
+    EndRun,
     MoveFocus,
     MoveStage,
     RunAutofocus,
@@ -70,6 +71,8 @@ class Walls:
                 return self._autofocus(command)
             case SetPreset():
                 return self._preset(command)
+            case EndRun():
+                return Ruling(command)
         return Ruling(None, "command", f"{type(command).__name__} is no command")
 
     def standing(self, light: str, power_mw: float, t_ns: int, *, dose_spent: bool) -> Ruling:

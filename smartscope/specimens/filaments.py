@@ -124,20 +124,36 @@ def _middle(expected: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _grown(options: FilamentsOptions, rng: np.random.Generator) -> Points:
-    """Emitters (N, 2) along all filaments.
+    """Emitters (N, 2) along all filaments."""
+    paths = grown(options.filaments, options.length_um, options.persistence_um, options.area_um, rng)
+    emitters = max(1, round(options.filaments * options.length_um * options.emitters_per_um))
+    return along(paths, emitters, rng)[0]
+
+
+def grown(
+    filaments: int, length_um: float, persistence_um: float, area_um: float, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Paths (filaments, steps, 2) over a square around the origin.
 
     In a plane the direction of a worm-like chain spreads by sqrt(arc / persistence) (Rubinstein, Colby, section 2.3.2,
     for two dimensions).
     """
-    half, steps = options.area_um / 2, max(2, round(options.length_um / _STEP_UM))
-    starts = rng.uniform(-half, half, (options.filaments, 1, 2))
-    bends = rng.normal(0, math.sqrt(_STEP_UM / options.persistence_um), (options.filaments, steps))
-    bends[:, 0] = rng.uniform(0, 2 * math.pi, options.filaments)
+    half, steps = area_um / 2, max(2, round(length_um / _STEP_UM))
+    starts = rng.uniform(-half, half, (filaments, 1, 2))
+    bends = rng.normal(0, math.sqrt(_STEP_UM / persistence_um), (filaments, steps))
+    bends[:, 0] = rng.uniform(0, 2 * math.pi, filaments)
     directions = np.cumsum(bends, axis=1)
     walked = np.cumsum(_STEP_UM * np.stack([np.cos(directions), np.sin(directions)], axis=-1), axis=1)
-    paths = starts + walked - walked.mean(axis=1, keepdims=True)
-    emitters = max(1, round(options.filaments * options.length_um * options.emitters_per_um))
-    chosen, along = rng.integers(options.filaments, size=emitters), rng.uniform(0, steps - 1, emitters)
-    before = np.minimum(along.astype(int), steps - 2)
-    weight = (along - before)[:, None]
-    return np.asarray((1 - weight) * paths[chosen, before] + weight * paths[chosen, before + 1])
+    return np.asarray(starts + walked - walked.mean(axis=1, keepdims=True))
+
+
+def along(
+    paths: npt.NDArray[np.float64], emitters: int, rng: np.random.Generator
+) -> tuple[Points, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Emitters (N, 2) at random along the paths, the path (N,) of each, and how far along it lies (N,), 0 to 1."""
+    filaments, steps = paths.shape[:2]
+    chosen, place = rng.integers(filaments, size=emitters), rng.uniform(0, steps - 1, emitters)
+    before = np.minimum(place.astype(int), steps - 2)
+    weight = (place - before)[:, None]
+    places = (1 - weight) * paths[chosen, before] + weight * paths[chosen, before + 1]
+    return np.asarray(places), chosen, place / (steps - 1)

@@ -51,3 +51,11 @@ GREEN_PROTEIN = Fluorophore(
     excitation_nm=488.0,
     excitation_width_nm=20.0,
 )
+
+FAR_RED_DYE = Fluorophore(
+    cross_section_cm2=3.82e-21 * 270_000,  # Alexa Fluor 647: extinction 270,000 1/(M cm), quantum yield 0.33
+    quantum_yield=0.33,
+    bleaching_yield=1e-6,  # of an ensemble; single molecules bleach as `specimens.switching` says
+    excitation_nm=650.0,
+    excitation_width_nm=25.0,
+)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from smartscope.config import PointSpreadConfig
 from smartscope.frame import Roi
 from smartscope.optics.psf import GAUSSIAN_WIDTH
 
@@ -17,6 +18,8 @@ Points = npt.NDArray[np.float64]
 """(N, 2): x and y."""
 PlaceDose = Callable[[Points], npt.NDArray[np.float64]]
 """Dose in J/cm2 at each of N places of the sample, um in the stage's coordinates."""
+PlaceLight = Callable[[Points], npt.NDArray[np.float64]]
+"""Relative light (N,) at N places of the sample, um in the stage's coordinates; 1 is full."""
 
 STEP_S = 0.01
 """All motion and bleaching is integrated on this fixed grid of time, whenever frames are taken."""
@@ -43,6 +46,8 @@ class View:
     """Photo-electrons per photon emitted by the sample."""
     lit_radius_um: float = math.inf
     """Everything farther from the optical axis is dark."""
+    point_spread: PointSpreadConfig = field(default_factory=PointSpreadConfig)
+    """The image of a single molecule, as it was calibrated."""
 
     @property
     def pixel_um(self) -> float:
@@ -83,8 +88,8 @@ class View:
 class Light:
     """How bright each place is lit during one exposure; 1 is full."""
 
-    at: Callable[[Points], npt.NDArray[np.float64]]
-    """Relative light (N,) at places of the sample (N, 2), um in the stage's coordinates, before any blur."""
+    at: PlaceLight
+    """Before any blur."""
     pixels: npt.NDArray[np.float32] | None = None
     """(H, W) the same at the centre of each pixel of the ROI; None: full everywhere."""
     haze: npt.NDArray[np.float32] | None = None
@@ -118,19 +123,26 @@ class GroundTruth:
     """(M,) index of the cell that a vesicle belongs to; -1: none."""
     spots_remaining: npt.NDArray[np.float64]
     """(M,) fraction of the fluorophores not yet bleached."""
+    spots_on: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Which of the spots, single molecules, are on at this moment."""
 
 
-class Specimen(Protocol):
-    """Something alive or not, driven by its seed, by time and by light."""
+@dataclass(frozen=True, slots=True)
+class Glow:
+    """Which single molecules (N,) shone during an exposure."""
 
-    def advance(self, t_s: float) -> None:
-        """Move on to ``t_s``; what happens depends on the seed and the fixed grid alone, not on the calls.
+    molecule: npt.NDArray[np.int64]
+    """Its number among the spots of the ground truth; ascending."""
+    places_um: Points
+    """(N, 2), in the stage's coordinates."""
+    z_um: npt.NDArray[np.float64]
+    """Height above the specimen's plane."""
+    photons: npt.NDArray[np.float64]
+    """Emitted in all directions."""
 
-        Raises InputError when asked to go back.
-        """
 
-    def expose(self, wavelength_nm: float, dose_at: PlaceDose) -> None:
-        """Bleach by a dose delivered about now."""
+class Scene(Protocol):
+    """What a camera looks at."""
 
     def render(
         self,
@@ -147,3 +159,36 @@ class Specimen(Protocol):
 
     def ground_truth(self) -> GroundTruth:
         """What is really there now."""
+
+
+class Specimen(Scene, Protocol):
+    """Something alive or not, driven by its seed, by time and by light."""
+
+    def advance(self, t_s: float) -> None:
+        """Move on to ``t_s``; what happens depends on the seed and the fixed grid alone, not on the calls.
+
+        Raises InputError when asked to go back.
+        """
+
+    def expose(self, wavelength_nm: float, dose_at: PlaceDose) -> None:
+        """Bleach by a dose delivered about now."""
+
+
+@runtime_checkable
+class SwitchingSpecimen(Scene, Protocol):
+    """Something that changes within an exposure: it is told of every piece of constant light, and sums what it emits.
+
+    What happens depends on the seed and on the light, not on how time is cut into pieces.
+    """
+
+    def live(self, t_s: float, irradiance: Mapping[float, float], light_at: PlaceLight) -> None:
+        """Go on to ``t_s`` in constant light; ``irradiance``: wavelength (nm) to W/cm2 where it is full.
+
+        Raises InputError when asked to go back.
+        """
+
+    def begin_exposure(self) -> None:
+        """The camera begins to collect now; what is rendered next is what is emitted from now on."""
+
+    def glow(self) -> Glow:
+        """Who has shone since the exposure began."""

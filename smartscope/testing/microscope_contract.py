@@ -24,6 +24,7 @@ import useq
 from smartscope.clock import LiveClock
 from smartscope.command import (
     Command,
+    EndRun,
     MoveFocus,
     MoveStage,
     RunAutofocus,
@@ -227,6 +228,7 @@ class MicroscopeContract:
             ]
             moves += [(SetPreset(group, presets[0]), True) for group, presets in can.presets.items()]
             moves += [(SetPreset("no such group", "none"), False), (RunPlan("by run_plan only", ()), False)]
+            moves += [(EndRun(), False)]
             for command, possible in moves:
                 if not possible:
                     with pytest.raises(DeviceError):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from smartscope.clock import LiveClock, VirtualClock
 from smartscope.config import BusConfig
 from smartscope.errors import BusError
 from smartscope.frame import Frame, Roi, Settings
-from smartscope.result import Result, empty_detections, empty_tracks
+from smartscope.result import Result, empty_detections, empty_localizations, empty_tracks
 
 FREE = {"events_port": 0, "data_port": 0, "control_port": 0}
 WAIT_MS = 10_000
@@ -155,13 +156,13 @@ def test_all_streams_of_a_result_are_published() -> None:
     with publishing() as publisher, subscriber(publisher.endpoints["data"], "") as socket:
         index = first_image(publisher, socket)
         result = Result(frame(index), np.ones((16, 16), np.float32), empty_detections(), empty_tracks())
-        publisher.offer_result(result)
+        publisher.offer_result(replace(result, localizations=empty_localizations()))
         topics = set()
-        while not {"frame.raw", "frame.denoised", "detections", "tracks"} <= topics:
+        while not {"frame.raw", "frame.denoised", "detections", "localizations", "tracks"} <= topics:
             topics.add(receive(socket)[0])
         offered = publisher.statistics().offered
         assert (offered["raw"], offered["denoised"], offered["tracks"]) == (index, 1, 1)
-        for stream in ("denoised", "detections", "tracks"):
+        for stream in ("denoised", "detections", "localizations", "tracks"):
             newest = publisher.latest(stream)
             assert newest is not None
             assert newest[0]["frame"] == index

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from localization_helpers import molecules, same_bits
 from recording import SHAPE, a_frame, config, noise, recording, run_path
 
 from smartscope.errors import RecorderError
+from smartscope.localization_files.thunderstorm import read_thunderstorm
 from smartscope.recorder import recorder as module
 from smartscope.recorder.chunks import IN_FLIGHT
+from smartscope.recorder.folder import LOCALIZATIONS, LOCALIZATIONS_CSV
 from smartscope.recorder.reader import RunReader
 
 TESTS = str(Path(__file__).parents[1])
@@ -23,15 +26,18 @@ RECORD_FOR_EVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
+from localization_helpers import molecules
 from recording import a_frame, config, recording
 from smartscope.command import SetExposure
 from smartscope.decision import Decision
+from smartscope.result import Result
 with recording(Path(sys.argv[1]), config(chunk_mb=float(sys.argv[3]), flush_s=0.02, queue_mb=0.05)) as recorder:
     frame = 0
     while recorder.fault is None:
         if recorder.statistics().queue_fullness < 0.5:
             recorder.put_decision(Decision(frame, frame, "exposure", SetExposure(1.0), None, "", "why"))
             recorder.put_frame(a_frame(frame))
+            recorder.put_result(Result(a_frame(frame), localizations=molecules(frame % 50, frame)))
             frame += 1
         print(recorder.statistics().frames_written, frame, flush=True)
 """
@@ -54,6 +60,18 @@ with recording(Path(sys.argv[1]), config(compression="none", chunk_mb=chunk_mb, 
         refused = str(error)
 print(json.dumps({"fault": str(recorder.fault), "refused": refused}))
 """
+
+
+def check_listed_molecules(run: RunReader) -> None:
+    """Each result's molecules are there, the right ones, and the files for other programs have them, too."""
+    for row in run.results:
+        found = run.localizations(row)
+        assert found is not None
+        assert same_bits(found, molecules(row["frame"] % 50, row["frame"]))
+    in_csv = read_thunderstorm(run.path / LOCALIZATIONS_CSV, 100.0)
+    first, count = run.results[-1]["localizations"]
+    assert len(in_csv) >= first + count
+    np.testing.assert_array_equal(in_csv.frame, np.load(run.path / LOCALIZATIONS)["frame"][: len(in_csv)])
 
 
 def check_listed_frames(run: RunReader) -> None:
@@ -82,6 +100,7 @@ def test_killed_process_loses_no_more_than_the_frames_in_flight(tmp_path: Path, 
     check_listed_frames(run)
     assert [row["frame"] for row in run.decisions] == list(range(len(run.decisions)))
     assert len(run.decisions) >= written
+    check_listed_molecules(run)
     assert run.interrupted
 
 

@@ -169,6 +169,23 @@ def test_a_result_that_is_too_old_drives_nothing() -> None:
     assert rig.microscope.now.exposure_ms == 7.0
 
 
+def test_going_dark_needs_neither_youth_nor_trust() -> None:
+    """Dimmer is refused like everything else; dark is not."""
+
+    def choose(context: Context) -> Choice:
+        return Choice([Request(SetLight("laser", 0.0 if context.elapsed_s > 0.05 else 1.0), "who knows")])
+
+    slow = [Stage("slow", ScriptedModel(), 100, 40.0)]
+    ranked = [RankedPolicy("p", ScriptedPolicy(choose))]
+    rig = VirtualRig(ranked, slow, "live", frames=60, safety={"max_result_age_ms": 42.4})
+    rig.go()
+    made = [decision for decision in rig.diary.decisions if decision.policy == "p"]
+    assert (made[0].asked, made[0].granted, made[0].clipped_by) == (SetLight("laser", 1.0), None, "age")
+    assert (made[-1].granted, made[-1].clipped_by) == (SetLight("laser", 0.0), "")
+    assert SetLight("laser", 1.0) not in rig.microscope.applied
+    assert SetLight("laser", 0.0) in rig.microscope.applied
+
+
 def test_safety_does_not_wait_for_trust_or_youth() -> None:
     rig = run(lambda index: 0.0, Reader("tracks"), budget_j_per_cm2=20.0, frames=400)
     spent = rig.ledger.state(rig.clock.now_ns()).spent_j_per_cm2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from system_helpers import LIGHT, experiment
 
-from smartscope.app import Rig, _handlers, drops, run_experiment, status
+from smartscope.app import Rig, _handlers, _look, drops, run_experiment, status
 from smartscope.assembly import RunOutcome
 from smartscope.bus.control import ControlHandlers
 from smartscope.bus.messages import Metrics
@@ -42,6 +42,13 @@ def test_a_run_that_is_not_recorded_says_so(tmp_path: Path, monkeypatch: pytest.
     assert outcome.line.endswith(" of 1000000 J/cm2; nothing was recorded")
     assert outcome.summary["frame"] == 29
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_status_tells_of_single_molecules() -> None:
+    _, rig = run(pipeline=[{"model": "localizing:MadeUpLocalizer", "deadline_ms": 1000, "virtual_ms": 1}])
+    figures = status(rig)
+    assert (figures["emitters"], figures["localizations"]) == (9.5, 2900.0)
+    assert "2,900 molecules" in _look(rig)[2]
 
 
 def test_status_tells_the_run() -> None:

@@ -7,10 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
+from smartscope.bus.messages import MESSAGE_TYPES, schema
 from smartscope.bus.streams import TOPICS, content_of
 from smartscope.bus.wire import decode, encode
 from smartscope.frame import Certainty, Frame, Roi, Settings
-from smartscope.result import Detections, Result, Tracks, empty_detections, empty_tracks
+from smartscope.result import (
+    Detections,
+    Localizations,
+    Result,
+    Tracks,
+    empty_detections,
+    empty_localizations,
+    empty_tracks,
+)
 
 SETTINGS = Settings(12.5, Roi(1, 2, 4, 3), {"laser": 2.0}, x_um=1.0)
 FRAME = Frame(
@@ -20,7 +29,11 @@ FLOATS = np.array([1.5, 2.5], np.float32)
 INTS = np.array([1, 2], np.int32)
 DETECTIONS = Detections(FLOATS, FLOATS, FLOATS, FLOATS, INTS)
 TRACKS = Tracks(INTS, INTS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, FLOATS, FLOATS, INTS)
-RESULT = Result(FRAME, np.ones((3, 4), np.float32), DETECTIONS, TRACKS, {"signal_to_noise": 9.0}, 0.5, "dim", (), 4000)
+LOCALIZATIONS = Localizations(*(FLOATS + n for n in range(13)))
+RESULT = dataclasses.replace(
+    Result(FRAME, np.ones((3, 4), np.float32), DETECTIONS, TRACKS, {"signal_to_noise": 9.0}, 0.5, "dim", (), 4000),
+    localizations=LOCALIZATIONS,
+)
 
 
 def test_an_image_carries_its_times_and_the_settings_it_was_taken_with() -> None:
@@ -38,7 +51,7 @@ def test_an_image_carries_its_times_and_the_settings_it_was_taken_with() -> None
     np.testing.assert_array_equal(arrays["image"], FRAME.pixels)
 
 
-@pytest.mark.parametrize("stream", ["denoised", "detections", "tracks"])
+@pytest.mark.parametrize("stream", ["denoised", "detections", "localizations", "tracks"])
 def test_a_result_says_how_far_to_trust_it(stream: str) -> None:
     content = content_of(stream, RESULT)
     assert content is not None
@@ -62,8 +75,8 @@ def test_a_judged_image_brings_what_it_leaves() -> None:
     np.testing.assert_array_equal(arrays["residual_map"], left)
 
 
-@pytest.mark.parametrize("table", [DETECTIONS, TRACKS])
-def test_tables_travel_as_columns_with_units(table: Detections | Tracks) -> None:
+@pytest.mark.parametrize("table", [DETECTIONS, LOCALIZATIONS, TRACKS])
+def test_tables_travel_as_columns_with_units(table: Detections | Localizations | Tracks) -> None:
     stream = type(table).__name__.lower()
     content = content_of(stream, RESULT)
     assert content is not None
@@ -73,15 +86,30 @@ def test_tables_travel_as_columns_with_units(table: Detections | Tracks) -> None
         np.testing.assert_array_equal(column, getattr(table, name))
     units = {info.name: info.units for info in header.arrays}
     assert units["x_px"] == "px"
-    assert units["intensity"] == "e"
-    assert units["label"] == ""
+    if isinstance(table, Localizations):
+        assert units == {
+            **dict.fromkeys(("x_px", "y_px", "sigma_x_px", "sigma_y_px", "x_error_px", "y_error_px"), "px"),
+            **dict.fromkeys(("z_nm", "z_error_nm"), "nm"),
+            **dict.fromkeys(("photons", "photons_error", "background"), "photons"),
+            **dict.fromkeys(("probability", "misfit"), ""),
+        }
+    else:
+        assert units["intensity"] == "e"
+        assert units["label"] == ""
 
 
 def test_empty_tables_travel_and_missing_ones_say_nothing() -> None:
-    empty = Result(FRAME, detections=empty_detections(), tracks=empty_tracks())
-    content = content_of("tracks", empty)
-    assert content is not None
-    _, _, arrays = decode(encode(content.header("S", 0, 0), content.arrays))
-    assert {len(column) for column in arrays.values()} == {0}
-    for stream in ("denoised", "detections", "tracks"):
+    tables = {"detections": empty_detections(), "localizations": empty_localizations(), "tracks": empty_tracks()}
+    for stream in tables:
+        content = content_of(stream, dataclasses.replace(Result(FRAME), **tables))
+        assert content is not None
+        _, _, arrays = decode(encode(content.header("S", 0, 0), content.arrays))
+        assert {len(column) for column in arrays.values()} == {0}
+    for stream in ("denoised", *tables):
         assert content_of(stream, Result(FRAME)) is None
+
+
+def test_every_stream_has_a_message_in_the_schema() -> None:
+    names = {topic.partition(".")[0] for topic in TOPICS.values()}
+    assert names <= set(MESSAGE_TYPES)
+    assert "Localizations" in schema()["$defs"]

@@ -48,6 +48,24 @@ def test_everything_a_person_wants_to_know_is_shown() -> None:
     assert board.line().startswith("state running; frame 12; frame age ")
 
 
+def test_single_molecules_are_counted_where_there_are_any() -> None:
+    board = Board()
+    board.update(message("metrics", frame=1, t_ns=0))
+    assert "molecules" not in shown(board)
+    board.update(
+        message(
+            "metrics", frame=2, t_ns=0, emitters=61.83, density_per_um2=0.3712, localizations=123456.0,
+            localization_error_nm=9.42, ring_resolution_nm=38.4,
+        )
+    )  # fmt: skip
+    text = shown(board)
+    for part in (
+        "molecules glowing  61.8", "density            0.371 per µm²", "molecules found    123,456",
+        "localised within   9.4 nm", "ring resolution    38 nm",
+    ):  # fmt: skip
+        assert part in text, part
+
+
 def test_the_frame_grows_old_and_silence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
     monkeypatch.setattr(watch.time, "monotonic", lambda: now_s)

@@ -7,7 +7,7 @@ import pytest
 import useq
 from fakes import ScriptedModel, ScriptedPolicy, VirtualRig, small_roi
 
-from smartscope.command import Applied, Command, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
+from smartscope.command import Applied, Command, EndRun, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
 from smartscope.config import LimitsConfig
 from smartscope.decider import RankedPolicy
 from smartscope.errors import DeviceError, DeviceTimeout, RecorderError, Refused, SmartscopeError, StageFailed
@@ -58,6 +58,35 @@ def test_shadow_decides_but_does_not_act() -> None:
     shadowed = [decision for decision in rig.diary.decisions if decision.policy == "p"]
     assert all(decision.shadow and decision.granted == SetExposure(7.0) for decision in shadowed)
     assert not any(decision.shadow for decision in rig.diary.decisions if decision.policy == "start")
+
+
+def test_a_policy_ends_the_run_in_the_dark() -> None:
+    rig = VirtualRig([always(EndRun()), always(SetLight("laser", 7.0), "brighter", -1)])
+    rig.go()
+    assert rig.grabber.statistics().received == 1
+    assert (rig.loop.stop_asked, rig.loop.aim_reached) == ("because", True)
+    assert rig.granted("p") == [EndRun()]
+    assert EndRun() not in rig.microscope.applied
+    assert rig.microscope.settings().lights_mw == {"laser": 0.0}
+
+
+def test_an_end_without_a_reason_is_an_end_and_the_first_reason_stays() -> None:
+    ends = [
+        RankedPolicy(n, ScriptedPolicy(lambda context: Choice([Request(EndRun(), "")])), -i) for i, n in enumerate("ab")
+    ]
+    rig = VirtualRig(ends)
+    rig.go()
+    assert rig.loop.stop_asked == "asked for by a"
+
+
+def test_in_shadow_nobody_ends_the_run() -> None:
+    rig = VirtualRig([always(EndRun())], arm="shadow")
+    rig.go()
+    assert rig.grabber.statistics().received == 20
+    assert not rig.loop.aim_reached
+    assert {(decision.granted, decision.shadow) for decision in rig.diary.decisions if decision.policy == "p"} == {
+        (EndRun(), True)
+    }
 
 
 def test_a_mixed_frame_drives_no_policy() -> None:

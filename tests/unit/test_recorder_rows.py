@@ -10,6 +10,7 @@ import useq
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from localization_helpers import molecules
 
 from smartscope import command as commands
 from smartscope.command import Command
@@ -49,6 +50,7 @@ any_command = st.one_of(
     st.builds(commands.MoveFocus, numbers),
     st.builds(commands.SetRoi, rois),
     st.builds(commands.RunAutofocus),
+    st.builds(commands.EndRun),
     st.builds(commands.SetPreset, text, text),
     st.builds(
         commands.RunPlan,
@@ -192,6 +194,14 @@ def test_result(value: Result) -> None:
 def test_what_a_context_holds(dose: DoseState, delay: Delay) -> None:
     assert rows.dose_from_row(through_json(rows.dose_to_row(dose))) == dose
     assert rows.delay_from_row(through_json(rows.delay_to_row(delay))) == delay
+
+
+def test_molecules_are_named_not_repeated() -> None:
+    frame, found = Frame(np.ones((2, 2), np.uint16), 0, 0, 7, Settings(1.0, Roi(0, 0, 2, 2)), {}, 0, 1, 2), molecules(2)
+    row = through_json(rows.result_to_row(Result(frame, localizations=found), molecules=(40, 2)))
+    assert row["localizations"] == [40, 2]
+    assert rows.result_from_row(row, frame).localizations is None
+    assert rows.result_from_row(row, frame, found).localizations is found
 
 
 def test_context_stands_in_the_row_of_its_result() -> None:

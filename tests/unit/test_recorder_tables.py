@@ -1,18 +1,23 @@
-"""tracks.csv lists sightings with places that agree with what policies are told."""
+"""tracks.csv lists sightings with places that agree with what policies are told; molecules come back bit for bit."""
 
 import csv
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from recording import a_frame, recording, run_path
+from localization_helpers import molecules, same_bits
+from recording import SHAPE, a_frame, recording, run_path
 
 from smartscope.config import LimitsConfig
+from smartscope.errors import InputError
+from smartscope.frame import Roi
+from smartscope.localization_files.thunderstorm import read_thunderstorm
 from smartscope.ports import Context, Delay, DoseState
 from smartscope.recorder.reader import RunReader
-from smartscope.result import Result, Tracks
+from smartscope.recorder.rows import result_from_row
+from smartscope.result import Result, Tracks, empty_localizations
 
 AFFINE = ((0.1, 0.02), (-0.03, -0.1))
 SENSOR = (100, 200)
@@ -83,3 +88,56 @@ def test_no_tracks_no_file(tmp_path: Path) -> None:
     with recording(tmp_path) as recorder:
         recorder.put_result(Result(a_frame(0)))
     assert not (run_path(tmp_path) / "results" / "tracks.csv").exists()
+
+
+def test_molecules_come_back_bit_for_bit_also_while_the_run_goes_on(tmp_path: Path) -> None:
+    counts = [3, 0, 5, 2]
+    with recording(tmp_path) as recorder:
+        for index, count in enumerate(counts):
+            recorder.put_result(Result(a_frame(index), localizations=molecules(count, index)))
+        recorder.put_result(Result(a_frame(4)))
+        recorder.put_event("state", 0, state="running")
+        while len(RunReader(run_path(tmp_path)).events) < 1:
+            pass
+        run = RunReader(run_path(tmp_path))  # nothing is closed yet, as after kill -9
+        back = [result_from_row(row, a_frame(row["frame"]), run.localizations(row)) for row in run.results]
+        in_csv = read_thunderstorm(run_path(tmp_path) / "results" / "localizations.csv", 100.0)
+    assert back[4].localizations is None
+    for index, count in enumerate(counts):
+        found = back[index].localizations
+        assert found is not None
+        assert same_bits(found, molecules(count, index))
+    assert in_csv.frame.tolist() == [0] * 3 + [2] * 5 + [3] * 2
+    assert [len(row) for row in (run.results[0]["localizations"], run.results[1]["localizations"])] == [2, 2]
+    assert run.results[3]["localizations"] == [8, 2]
+
+
+def test_another_region_keeps_the_places_of_molecules_in_the_csv(tmp_path: Path) -> None:
+    h, w = SHAPE
+    first, found = a_frame(0), molecules(4)
+    second = replace(a_frame(1), settings=replace(first.settings, roi=Roi(6, 0, w, h)))
+    with recording(tmp_path) as recorder:
+        for frame in (first, second):
+            recorder.put_result(Result(frame, localizations=found))
+    table = read_thunderstorm(run_path(tmp_path) / "results" / "localizations.csv", 100.0)
+    np.testing.assert_allclose(table.found.x_px[4:] - table.found.x_px[:4], 4, atol=1e-4)  # the first began at (2, 1)
+    np.testing.assert_allclose(table.found.y_px[4:] - table.found.y_px[:4], -1, atol=1e-4)
+
+
+def test_no_molecules_no_files(tmp_path: Path) -> None:
+    with recording(tmp_path) as recorder:
+        recorder.put_result(Result(a_frame(0)))
+    run = RunReader(run_path(tmp_path))
+    assert not list(run_path(tmp_path).rglob("localizations.*"))
+    assert run.localizations(run.results[0]) is None
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        run.molecules()
+
+
+def test_a_row_whose_molecules_are_gone_is_named(tmp_path: Path) -> None:
+    with recording(tmp_path) as recorder:
+        recorder.put_result(Result(a_frame(0), localizations=empty_localizations()))
+        recorder.put_result(Result(a_frame(1), localizations=molecules(3)))
+    run = RunReader(run_path(tmp_path))
+    with pytest.raises(InputError, match=r"localizations\.npy: holds 3 molecules, frame 1 needs 4.*remove later lines"):
+        run.localizations({"frame": 1, "localizations": [1, 3]})

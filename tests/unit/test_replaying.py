@@ -11,7 +11,7 @@ from system_helpers import LIGHT, experiment
 from smartscope.app import run_experiment
 from smartscope.config import ExperimentConfig
 from smartscope.errors import InputError
-from smartscope.recorder.folder import FRAMES
+from smartscope.recorder.folder import FRAMES, LOCALIZATIONS
 from smartscope.recorder.reader import RunReader
 from smartscope.replaying import replay_recorded
 
@@ -61,6 +61,17 @@ def test_bursts_with_their_light_are_decided_again(tmp_path: Path) -> None:
     again = replay_recorded(folder, None)
     assert again.compared == len([row for row in run.decisions if row["frame"] >= 0])
     assert again.differing == 0
+
+
+def test_decisions_on_molecules_are_made_again_to_the_last_bit(tmp_path: Path) -> None:
+    pipeline = [{"model": "localizing:MadeUpLocalizer", "deadline_ms": 1000, "virtual_ms": 1}]
+    run = recorded(tmp_path, pipeline=pipeline, policies=[{"policy": "localizing:BrightnessPolicy"}])
+    again = replay_recorded(run, None)
+    assert again.compared > 5
+    assert again.identical, again.line
+    (run / LOCALIZATIONS).unlink()
+    with pytest.raises(InputError, match=r"localizations\.npy: cannot be read"):
+        replay_recorded(run, None)
 
 
 def test_a_run_without_results(tmp_path: Path) -> None:

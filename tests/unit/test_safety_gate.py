@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from smartscope.command import (
     Command,
+    EndRun,
     MoveFocus,
     MoveStage,
     Request,
@@ -86,6 +87,7 @@ def judged(gate: SafetyGate, command: Any, now: Settings = NOW, t_ns: int = 0) -
         SetRoi(Roi(10, 20, 64, 64)),
         RunAutofocus(),
         SetPreset("Filter", "green"),
+        EndRun(),
     ],
 )
 def test_what_is_within_the_limits_passes_unchanged(command: Command) -> None:
@@ -208,6 +210,7 @@ def test_a_plan_keeps_the_camera_for_itself() -> None:
     gate.begin_plan("z-stack")
     assert judged(gate, SetExposure(20.0)).clipped_by == "plan"
     assert judged(gate, SetLight("blue", 0.0)).granted == SetLight("blue", 0.0)
+    assert judged(gate, EndRun()).granted == EndRun()
     gate.end_plan()
     assert judged(gate, SetExposure(20.0)).granted == SetExposure(20.0)
 

@@ -43,7 +43,7 @@ class SimulatedMicroscope(CoreMicroscope):
         self,
         setup: MicroscopeSetup,
         *,
-        specimen: Literal["cells", "beads", "filaments"] = DEFAULTS.specimen,
+        specimen: Literal["cells", "beads", "filaments", "blinking"] = DEFAULTS.specimen,
         specimen_options: dict[str, Any] | None = None,
         readout_ms: NotNegative = DEFAULTS.readout_ms,
         stage_um_per_s: Positive = DEFAULTS.stage_um_per_s,

@@ -16,9 +16,9 @@ Contrast = Annotated[float, Field(ge=0, le=1)]
 class WorldOptions(Section):
     """The simulated hardware and what lies under it."""
 
-    specimen: Literal["cells", "beads", "filaments"] = "cells"
+    specimen: Literal["cells", "beads", "filaments", "blinking"] = "cells"
     specimen_options: dict[str, Any] = Field(default_factory=dict)
-    """Of ``CellsOptions``, ``BeadsOptions`` or ``FilamentsOptions``."""
+    """Of ``CellsOptions``, ``BeadsOptions``, ``FilamentsOptions`` or ``BlinkingOptions``."""
     readout_ms: NotNegative = 4.5
     """Between two exposures."""
     stage_um_per_s: Positive = 2000.0

@@ -1,8 +1,6 @@
 """Only this file knows how specimen, light path, stage and camera of the simulated microscope act on each other.
 
-The devices write what they do with its time; the camera asks for the picture of an exposure. Motion and bleaching run
-on the specimen's fixed grid of time, so that the state at a moment depends on the seed and on the light delivered until
-then (whether or not the camera exposed), never on when frames were taken.
+The devices write what they do with its time; the camera asks for the picture of an exposure.
 """
 
 from __future__ import annotations
@@ -12,38 +10,26 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from smartscope.config import LightConfig, MicroscopeConfig
-from smartscope.errors import ConfigurationError
+from smartscope.errors import InputError
 from smartscope.frame import Pixels, Roi
 from smartscope.optics.camera_noise import CameraNoise
 from smartscope.optics.fringes import Fringes
 from smartscope.optics.illumination import collected_fraction, dose_j_per_cm2
 from smartscope.optics.psf import depth_um, sigma_um
-from smartscope.plugins import problems_of
 from smartscope.ports import Clock, whole_sensor
-from smartscope.specimens.beads import Beads
-from smartscope.specimens.cells import Cells
-from smartscope.specimens.filaments import Filaments
-from smartscope.specimens.protocol import STEP_S, GroundTruth, Points, Specimen, View
+from smartscope.specimens.protocol import GroundTruth, Points, SwitchingSpecimen, View
 from smartscope_drivers.simulated.bench import LightBench
 from smartscope_drivers.simulated.faults import Faults
 from smartscope_drivers.simulated.illumination import Illumination, Pattern
+from smartscope_drivers.simulated.life import STEP_NS, Life, life_of
 from smartscope_drivers.simulated.options import WorldOptions
 from smartscope_drivers.simulated.timeline import Timeline
 from smartscope_drivers.simulated.trajectory import Trajectory
-
-SPECIMENS: dict[str, type[Cells] | type[Beads] | type[Filaments]] = {
-    "cells": Cells,
-    "beads": Beads,
-    "filaments": Filaments,
-}
-STEP_NS = round(STEP_S * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +43,24 @@ class WorldTruth:
     def to_pixels(self, places_um: Points, roi: Roi) -> Points:
         """Pixels (N, 2) of ``roi`` for places (N, 2) in um; the centre of the top-left pixel is (0, 0)."""
         return replace(self.view, roi=roi).to_pixels(places_um)
+
+
+@dataclass(frozen=True, slots=True)
+class Emitters:
+    """Single molecules (N,) that shone during an exposure, wherever they lie. For tests and benchmarks only."""
+
+    molecule: npt.NDArray[np.int64]
+    """Its number; ascending."""
+    x_um: npt.NDArray[np.float64]
+    y_um: npt.NDArray[np.float64]
+    """In the specimen, which may drift."""
+    z_um: npt.NDArray[np.float64]
+    """Height above the specimen's plane."""
+    x_px: npt.NDArray[np.float64]
+    y_px: npt.NDArray[np.float64]
+    """Where the camera saw it; the centre of the top-left pixel is (0, 0)."""
+    photons: npt.NDArray[np.float64]
+    """That reached the camera, as a mean: before quantum efficiency and shot noise."""
 
 
 class World:
@@ -104,8 +108,8 @@ class World:
         self._known_changes = dict.fromkeys(self._powers, 0)
         self._lock = threading.Lock()
         self._noise = CameraNoise(config.camera, config.sensor, seed)
-        self._life = _Life(self)
-        self._twin = _Life(self)
+        self._life = life_of(self)
+        self._twin = life_of(self)
         self._expected = np.zeros((0, 0), np.float32)
         self._warm_up()
 
@@ -114,8 +118,8 @@ class World:
         height, width = self.config.sensor
         roi = Roi(width // 2 - 8, height // 2 - 8, 16, 16)
         expected, out = np.zeros((16, 16), np.float32), np.zeros((16, 16), np.uint16)
-        life = _Life(self)
-        life.specimen.advance(STEP_S)
+        life = life_of(self)
+        life.expose(self.t0_ns, self.t0_ns + 2 * STEP_NS)
         life.specimen.render(expected, self.view(self.t0_ns, roi), {488.0: 1.0})
         self._noise.expose(expected, out, roi, 0)
         Fringes.of_beams(np.eye(2), np.ones(2, complex)).at(np.zeros(1), np.zeros(1))
@@ -173,6 +177,12 @@ class World:
                 open_ns += b_ns - a_ns
         return open_ns / 1e9
 
+    def light_changes(self, t0_ns: int, t1_ns: int) -> set[int]:
+        """Moments between two others at which any light, shutter or pattern may change."""
+        exposing = (self._exposing,) if any(light.gated_by_camera for light in self.config.lights) else ()
+        timelines = (*self._powers.values(), self.shutter_open, self.pattern, *exposing)
+        return {to_ns for timeline in timelines for _, to_ns, _ in timeline.pieces(t0_ns, t1_ns)}
+
     def relative_light(self, places_um: Points, t_ns: int) -> npt.NDArray[np.float64]:
         """Illumination (N,) of places (N, 2), 1 where it is full: the disc around the axis, times SLM or grating."""
         return self.illumination.at(places_um, self.view(t_ns, whole_sensor(self.config.sensor)), self.pattern.at(t_ns))
@@ -221,6 +231,7 @@ class World:
             * passed
             * self.config.camera.quantum_efficiency,
             lit_radius_um=optics.illuminated_diameter_um / 2,
+            point_spread=optics.point_spread,
         )
 
     # ---------------------------------------------------------------- pictures and truth
@@ -231,52 +242,58 @@ class World:
         The specimen does not go back: of two exposures that overlap, the second shows it where the first left it.
         """
         with self._lock:
-            middle_ns = max((t_start_ns + t_end_ns) // 2, self._life.t_ns)
             self._exposing.set(t_start_ns, True)
             self._exposing.set(t_end_ns, False)
             self._read_lights()
-            self._life.advance(middle_ns)
+            seen_ns = self._life.expose(t_start_ns, t_end_ns)
             if self._expected.shape != out.shape:
                 self._expected = np.empty(out.shape, np.float32)
             self._expected.fill(0)
             if doses := self.doses(t_start_ns, t_end_ns):
-                view, pattern = self.view(middle_ns, roi), self.pattern.at(middle_ns)
+                view, pattern = self.view(seen_ns, roi), self.pattern.at(seen_ns)
                 self._life.specimen.render(self._expected, view, doses, self.illumination.light(view, pattern))
             self._noise.expose(self._expected, out, roi, frame)
 
     def truth(self, t_ns: int) -> WorldTruth:
         """What is really there at any moment since the world began; asking in order of time is quickest."""
         with self._lock:
-            self._read_lights()
-            if t_ns < self._twin.t_ns:
-                self._twin = _Life(self)  # the past is lived through again: same seed, same light
-            self._twin.advance(t_ns)
-            return WorldTruth(
-                t_ns, self._twin.specimen.ground_truth(), self.view(t_ns, whole_sensor(self.config.sensor))
+            twin = self._twin_before(t_ns)
+            twin.advance(t_ns)
+            return WorldTruth(t_ns, twin.specimen.ground_truth(), self.view(t_ns, whole_sensor(self.config.sensor)))
+
+    def emitters(self, t_start_ns: int, t_end_ns: int, roi: Roi | None = None) -> Emitters:
+        """Which single molecules shone between two moments; asking in order of time is quickest.
+
+        Args:
+            t_start_ns: begin of an exposure.
+            t_end_ns: its end, not beyond the light that is known.
+            roi: whose pixels are meant; None: the whole sensor.
+
+        Raises:
+            InputError: the specimen is none of single molecules.
+        """
+        with self._lock:
+            twin = self._twin_before(t_start_ns)
+            if not isinstance(twin.specimen, SwitchingSpecimen):
+                raise InputError(
+                    f"{self.options.specimen!r} has no single molecules", where="specimen", allowed="blinking"
+                )
+            view = self.view(twin.expose(t_start_ns, t_end_ns), roi or whole_sensor(self.config.sensor))
+            glow = twin.specimen.glow()
+            pixels = view.to_pixels(glow.places_um)
+            return Emitters(
+                molecule=glow.molecule,
+                x_um=glow.places_um[:, 0],
+                y_um=glow.places_um[:, 1],
+                z_um=glow.z_um,
+                x_px=pixels[:, 0],
+                y_px=pixels[:, 1],
+                photons=glow.photons * view.detected_fraction / self.config.camera.quantum_efficiency,
             )
 
-
-class _Life:
-    """A specimen and how far it has lived through the light of its world."""
-
-    def __init__(self, world: World) -> None:
-        self._world, self._steps = world, 0
-        self.t_ns = world.t0_ns
-        options = world.options
-        try:
-            self.specimen: Specimen = SPECIMENS[options.specimen](world.seed, **options.specimen_options)
-        except ValidationError as error:
-            raise ConfigurationError(options.specimen, problems_of(error, "specimen_options")) from error
-
-    def advance(self, t_ns: int) -> None:
-        """Move on to ``t_ns``, bleached by every whole step of the grid that is over."""
-        world = self._world
-        while (end_ns := world.t0_ns + (self._steps + 1) * STEP_NS) <= t_ns:
-            for from_ns, to_ns, _ in world.pattern.pieces(end_ns - STEP_NS, end_ns):
-                if doses := world.doses(from_ns, to_ns):
-                    self.specimen.advance((self._steps + 1) * STEP_S)
-                    for wavelength_nm, dose in doses.items():
-                        self.specimen.expose(wavelength_nm, partial(world.dose_at, dose, to_ns - 1))
-            self._steps += 1
-        self.specimen.advance(max((t_ns - world.t0_ns) / 1e9, self._steps * STEP_S))
-        self.t_ns = t_ns
+    def _twin_before(self, t_ns: int) -> Life:
+        """A life that has not gone beyond ``t_ns``, other than the one that the camera sees."""
+        self._read_lights()
+        if t_ns < self._twin.t_ns:
+            self._twin = life_of(self)  # the past is lived through again: same seed, same light
+        return self._twin

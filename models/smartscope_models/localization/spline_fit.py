@@ -1,0 +1,264 @@
+"""Height from a measured point spread function: fits of (x, y, N, b, z) on a cubic spline, from the best of several z.
+
+The likelihood of an arbitrary point spread function may have a maximum near many heights, so that a few starts are
+climbed a few steps each, and the likeliest of them to the top, in a window that holds the spot at that height.
+Babcock, Zhuang, Scientific Reports 7 (2017) 552; Li et al., Nature Methods 15 (2018) 367.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from smartscope.optics.point_spread.spline import SplinePointSpread
+from smartscope.optics.point_spread.spline_kernels import make_scratch, spline_spot
+from smartscope_models.calibration import Floats
+from smartscope_models.localization.fit import (
+    CONVERGED_PX,
+    ITERATIONS,
+    Doubles,
+    Fits,
+    bound_step,
+    in_parts,
+    start_values,
+    window,
+)
+from smartscope_models.localization.fit_kernels import FAINTEST, factorise, inverse_diagonal, solve
+
+BETWEEN_STARTS_NM = 250.0
+FIRST_STEPS = 2
+HELD = 0.99
+"""Part of the light at its height that the window holds, before one pixel more on each side."""
+MARGIN = 1.15
+"""Heights up to so many ranges are allowed, so that the error of a spot at the end of the range is not cut off."""
+CONVERGED = 1e-3
+"""Likelihood still promised by a step."""
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def _normal(light, read, f, spot, matrix, vector):  # type: ignore[no-untyped-def]
+    """Fisher information (5, 5), lower half, and score (5,) at f for light, read (h, w), spot (4, h, w)."""
+    number, background = f[2], f[3]
+    matrix[:] = 0
+    vector[:] = 0
+    for i in range(light.shape[0]):
+        xx = yx = yy = px = py = pp = bx = by = bp = bb = zx = zy = zp = zb = zz = rx = ry = rp = rb = rz = 0.0
+        for j in range(light.shape[1]):
+            p, x, y, z = spot[0, i, j], spot[1, i, j], spot[2, i, j], spot[3, i, j]
+            w = 1 / max(number * p + background + read[i, j], FAINTEST)
+            r = (light[i, j] + read[i, j]) * w - 1
+            wx, wy, wz, wp = w * x, w * y, w * z, w * p
+            xx += wx * x
+            yx += wx * y
+            yy += wy * y
+            px += wx * p
+            py += wy * p
+            pp += wp * p
+            bx += wx
+            by += wy
+            bp += wp
+            bb += w
+            zx += wx * z
+            zy += wy * z
+            zp += wz * p
+            zb += wz
+            zz += wz * z
+            rx += r * x
+            ry += r * y
+            rp += r * p
+            rb += r
+            rz += r * z
+        matrix[0, 0] += number * number * xx
+        matrix[1, 0] += number * number * yx
+        matrix[1, 1] += number * number * yy
+        matrix[2, 0] += number * px
+        matrix[2, 1] += number * py
+        matrix[2, 2] += pp
+        matrix[3, 0] += number * bx
+        matrix[3, 1] += number * by
+        matrix[3, 2] += bp
+        matrix[3, 3] += bb
+        matrix[4, 0] += number * number * zx
+        matrix[4, 1] += number * number * zy
+        matrix[4, 2] += number * zp
+        matrix[4, 3] += number * zb
+        matrix[4, 4] += number * number * zz
+        vector[0] += number * rx
+        vector[1] += number * ry
+        vector[2] += rp
+        vector[3] += rb
+        vector[4] += number * rz
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _paint(f, left, top, psf, spot, scratch):  # type: ignore[no-untyped-def]
+    """Unit light and its slopes at f, in the window from (left, top) on; by nm of height."""
+    weights, oversampling, low, step = psf
+    spline_spot(weights, oversampling, f[0] - left, f[1] - top, (f[4] - low) / step, spot, scratch)
+    spot[3] /= step
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _climb(light, read, left, top, f, psf, curve, limit, work):  # type: ignore[no-untyped-def]
+    """Improve f (5,) in place, as ``fit.climb`` does; the number of iterations, negative where the fit ran away."""
+    spot, scratch, matrix, vector = work
+    x0, y0, stray = f[0], f[1], float(light.shape[0])
+    step, lower = np.empty(5), np.empty((5, 5))
+    damping, promise = 0.0, np.inf
+    for iteration in range(1, limit + 1):
+        _paint(f, left, top, psf, spot, scratch)
+        _normal(light, read, f, spot, matrix, vector)
+        if not factorise(matrix, damping, lower):
+            damping = 10 * damping + 1e-3
+            if damping > 1e3:
+                return -iteration
+            continue
+        solve(lower, vector, step)
+        promised = 0.0
+        for a in range(5):
+            promised += step[a] * vector[a]
+        damping = 0.2 * damping if promised < promise else 4 * damping + 0.01
+        promise = promised
+        bound_step(f, step, curve)
+        for a in range(5):
+            f[a] += step[a]
+        f[2], f[3] = max(f[2], 1.0), max(f[3], FAINTEST)
+        f[4] = min(max(f[4], curve[4]), curve[5])
+        if not abs(f[0] - x0) + abs(f[1] - y0) < stray:
+            return -iteration
+        if abs(step[0]) + abs(step[1]) < CONVERGED_PX and promised < CONVERGED:
+            break
+    return iteration
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _deviance_and_chi2(light, read, f, spot):  # type: ignore[no-untyped-def]
+    """As ``fit_kernels.deviance_and_chi2``, of a painted spot."""
+    deviance, chi2 = 0.0, 0.0
+    for i in range(light.shape[0]):
+        for j in range(light.shape[1]):
+            mean = max(f[2] * spot[0, i, j] + f[3] + read[i, j], FAINTEST)
+            data = light[i, j] + read[i, j]
+            chi2 += (data - mean) ** 2 / mean
+            deviance += 2 * (mean - data + data * math.log(data / mean)) if data > 0 else 2 * mean
+    return deviance, chi2
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _best_start(light, read, left, top, f, psf, curve, starts, work):  # type: ignore[no-untyped-def]
+    """Put the likeliest of the first climbs into f (5,)."""
+    spot, scratch, _, _ = work
+    trial, start, best = np.empty(5), f.copy(), np.inf
+    for z in starts:
+        trial[:] = start
+        trial[4] = z
+        _climb(light, read, left, top, trial, psf, curve, FIRST_STEPS, work)
+        if not abs(trial[0]) + abs(trial[1]) + trial[2] < np.inf:
+            continue
+        _paint(trial, left, top, psf, spot, scratch)
+        deviance = _deviance_and_chi2(light, read, trial, spot)[0]
+        if deviance < best:
+            best = deviance
+            f[:] = trial
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _finish(light, read, left, top, f, psf, iterations, work, row):  # type: ignore[no-untyped-def]
+    """Write values, errors, deviance, misfit, iterations into row (13,); NaN for a fit that ran away."""
+    spot, scratch, matrix, vector = work
+    lower, column, variance = np.empty((5, 5)), np.empty(5), np.empty(5)
+    row[:12] = np.nan
+    row[12] = abs(iterations)
+    if iterations < 0:
+        return
+    _paint(f, left, top, psf, spot, scratch)
+    _normal(light, read, f, spot, matrix, vector)
+    if not factorise(matrix, 0.0, lower):
+        return
+    inverse_diagonal(lower, column, variance)
+    row[:5] = f
+    row[5:10] = np.sqrt(variance)
+    row[10], row[11] = _deviance_and_chi2(light, read, f, spot)
+    row[11] /= max(light.size - 5, 1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _cut(light, read, left, right, top, bottom, memory):  # type: ignore[no-untyped-def]
+    """Light, read (h, w) of a window and space for its spot (4, h, w), each in one piece, which is worth 2x in time."""
+    height, width = bottom - top, right - left
+    pieces = memory[: 6 * height * width].reshape((6, height, width))
+    pieces[0] = light[top:bottom, left:right]
+    pieces[1] = read[top:bottom, left:right]
+    return pieces[0], pieces[1], pieces[2:]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fit(light, read, places, psf, radii, curve, starts, out):  # type: ignore[no-untyped-def]
+    side = 2 * radii.max() + 1
+    memory, scratch = np.empty(6 * side * side), make_scratch(side, psf[1])
+    f, matrix, vector = np.empty(5), np.empty((5, 5)), np.empty(5)
+    for k in range(len(places)):
+        f[0], f[1], f[4] = places[k, 0], places[k, 1], 0.5 * (curve[4] + curve[5])
+        radius = radii[len(radii) // 2]
+        for last in (False, True):
+            left, right, top, bottom = window(light, f[0], f[1], radius)
+            if right - left < 4 or bottom - top < 4:
+                out[k, :12] = np.nan
+                out[k, 12] = 0
+                break
+            data, noise, spot = _cut(light, read, left, right, top, bottom, memory)
+            work = spot, scratch, matrix, vector
+            if last:
+                steps = _climb(data, noise, left, top, f, psf, curve, ITERATIONS, work)
+                _finish(data, noise, left, top, f, psf, steps, work, out[k])
+            else:
+                start_values(data, f)
+                _best_start(data, noise, left, top, f, psf, curve, starts, work)
+                radius = radii[min(max(round((f[4] - psf[2]) / psf[3]), 0), len(radii) - 1)]
+
+
+def window_radii(spline: SplinePointSpread) -> npt.NDArray[np.int64]:
+    """Half the side of the window, pixels, for each of the spline's planes (Z,)."""
+    samples = np.abs(spline.samples())
+    y, x = (np.abs(np.arange(n) - (n - 1) / 2) / spline.oversampling for n in samples.shape[1:])
+    away = np.maximum(y[:, None], x)
+    rings = np.arange(1, math.ceil(away.max()) + 1)
+    held = np.stack([(samples * (away <= ring)).sum(axis=(1, 2)) for ring in rings]) / samples.sum(axis=(1, 2))
+    return np.asarray(rings[np.argmax(held >= HELD, axis=0)] + 1)
+
+
+def fit_spline(
+    light: Floats,
+    read: Floats,
+    places: Doubles,
+    spline: SplinePointSpread,
+    *,
+    range_nm: float | None = None,
+    threads: int = 1,
+) -> Fits:
+    """Fit a molecule at each place of one frame; the last of the values is z in nm.
+
+    Args:
+        light: (H, W) float32, shots (see :mod:`smartscope_models.localization.shots`).
+        read: (H, W) float32, read variance, shots².
+        places: (K, 2) float64, x and y within about two pixels of the molecule, pixels.
+        spline: the point spread function.
+        range_nm: heights from minus to plus ``MARGIN`` of this are looked for, as far as the spline reaches; None: all.
+        threads: work on so many parts at once; the kernel holds no interpreter lock.
+    """
+    low, high = spline.range_nm
+    if range_nm is not None:
+        low, high = max(low, -MARGIN * range_nm), min(high, MARGIN * range_nm)
+    count = math.ceil((high - low) / BETWEEN_STARTS_NM)
+    starts = low + (high - low) * (np.arange(count) + 0.5) / count
+    curve = np.array([0.0, 0.0, 0.0, 0.0, low, high])
+    psf = spline.weights, spline.oversampling, float(spline.low_nm), float(spline.step_nm)
+    radii = window_radii(spline)
+
+    def part(some: Doubles, out: Doubles) -> None:
+        _fit(light, read, some, psf, radii, curve, starts, out)
+
+    return in_parts(part, places, threads)
