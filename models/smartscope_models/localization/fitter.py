@@ -1,0 +1,167 @@
+"""A frame's molecules by fits alone, for frames of one size: places, groups, revision, errors; learns width and
+brightness as it goes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from smartscope.config import PointSpreadConfig
+from smartscope_models.calibration import Floats
+from smartscope_models.localization.background import first_background
+from smartscope_models.localization.brightness import Brightness
+from smartscope_models.localization.candidates import half_profile, maxima, score_map, threshold
+from smartscope_models.localization.fit_elliptical import MARGIN, astigmatic_curve
+from smartscope_models.localization.fit_kernels import widths
+from smartscope_models.localization.frame_fit import FIGURES, conclude, first_spots, revise, settle
+from smartscope_models.localization.joint import Bench, Doubles, Field, paint
+from smartscope_models.localization.revise import Beliefs
+from smartscope_models.localization.width import WidthMeter
+
+LINK = 4.0
+"""Widths within which spots are fitted together."""
+MODEL_ERROR = 0.04
+"""How far a calibrated Gaussian may be from the shape of a real spot, over its height."""
+SURE = 8.0
+"""Photons over their error from which a spot teaches the brightness."""
+FIRST_PASSES = 3
+"""Times the first frame is begun anew, with the width that its own spots show."""
+SETTLED = 0.03
+"""Relative change of the width below which a frame is not begun anew."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameFit:
+    """K molecules of one frame, pixels and shots."""
+
+    values: Doubles
+    """(K, 4): x, y, N, t: the width in pixels of a round spot, the height in nm of an astigmatic one."""
+    errors: Doubles
+    """(K, 4): standard errors of the joint fit; 0 for a width held fixed."""
+    background: Doubles
+    misfit: Doubles
+    chi2: float
+    """Pearson's chi-square of the whole frame, per pixel."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class FrameFitter:
+    """Fits frames of one size, one after the other; not for several threads at once."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        psf: PointSpreadConfig,
+        sigma_px: float,
+        *,
+        false_alarms_per_megapixel: float = 1.0,
+        max_spots: int = 5000,
+        self_calibrating: bool = True,
+    ) -> None:
+        """sigma_px: width of a spot, in focus; ``self_calibrating``: use the width that lone spots show."""
+        self.width, self.brightness = WidthMeter(), Brightness()
+        self._psf, self._sigma, self._learns = psf, sigma_px, self_calibrating
+        self._alarms = false_alarms_per_megapixel
+        maps = [np.zeros(shape, np.float32) for _ in range(4)]
+        self._model, self._background, self._maps = maps[0], maps[1], (maps[2], maps[3])
+        self._table, self._places = np.zeros((max_spots, 4)), np.zeros((max_spots, 2), np.int64)
+        self._tuned_to(1.0)
+
+    def _tuned_to(self, ratio: float) -> None:
+        """Everything that depends on the width, which is ``ratio`` times the configured one."""
+        sigma, psf = ratio * self._sigma, self._psf
+        self._ratio, tall = ratio, psf.model == "astigmatic"
+        self._curve = astigmatic_curve(psf, sigma) if tall else np.array([0.0, sigma, 0.0, 1.0, sigma, sigma])
+        self._height = 0.0 if tall else sigma
+        widest = max(*widths(self._curve[4], self._curve)[:2], *widths(self._curve[5], self._curve)[:2])
+        typical = widths(self._height, self._curve)[0]
+        self._reach = LINK * typical
+        self._per_height = 2 * MARGIN * psf.range_nm if tall else 1.0
+        self._half = half_profile(typical)
+        self._threshold = np.float32(threshold(typical, self._alarms))
+        self._bench = Bench.of(self._model.shape, widest, 4 if tall else 3)
+
+    def fit(self, light: Floats, read: Floats, starts: Doubles | None = None, *, revised: bool = True) -> FrameFit:
+        """Find and fit the molecules of a frame.
+
+        Args:
+            light: (H, W) float32, shots.
+            read: (H, W) float32, shots²; very large where a pixel shall not count.
+            starts: (K, 3) or (K, 4): x, y, N and height of molecules that somebody has found; None: look for them.
+            revised: add, split, join and take away molecules; else the starts are fitted as they are.
+        """
+        field = Field(light, read, self._model, self._background)
+        count, beliefs = self._begun(field, starts)
+        if self._learns and not self.width.known:
+            count, beliefs = self._begun_with_its_own_width(field, starts, count, beliefs)
+        if revised:
+            count = revise(
+                field, self._table, count, beliefs, self._half, self._maps, self._places, self._height, self._bench
+            )
+        table, figures = self._table[:count], np.empty((count, FIGURES))
+        conclude(field, table, beliefs, figures, self._bench)
+        if self._learns:
+            self._learn(field, table, figures)
+        good = np.isfinite(figures).all(1)
+        chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
+        return FrameFit(table[good].copy(), figures[good, :4], figures[good, 4], figures[good, 5], chi2)
+
+    def _begun(self, field: Field, starts: Doubles | None) -> tuple[int, Beliefs]:
+        """Background, first spots, first fits; how many spots, and what is believed of them."""
+        first_background(field.light, field.read, self._background)
+        np.add(self._background, field.read, out=self._model)
+        score, amount = self._maps
+        if starts is None:
+            score_map(field, self._half, self._bench, score, amount)
+            found = maxima(score, self._threshold, self._places)
+            rows, columns = self._places[:found].T
+            beliefs = self._beliefs(amount[rows, columns].astype(np.float64))
+            count = first_spots(field, self._table, self._places, found, amount, self._height, beliefs, self._bench)
+        else:
+            count = min(len(starts), len(self._table))
+            self._table[:count, 3] = self._height
+            self._table[:count, : starts.shape[1]] = starts[:count]
+            beliefs = self._beliefs(self._table[:count, 2])
+            for spot in self._table[:count]:
+                paint(self._model, spot, 1.0, self._curve, self._bench)
+        settle(field, self._table, count, beliefs, self._bench)
+        return count, self._beliefs(self._table[:count, 2])
+
+    def _beliefs(self, shots: Doubles) -> Beliefs:
+        density = max(len(shots), 1) / self._model.size / self._per_height
+        known = self.brightness.known(shots)
+        return Beliefs(self._curve, self._reach, math.log(density), known, MODEL_ERROR)
+
+    def _begun_with_its_own_width(
+        self, field: Field, starts: Doubles | None, count: int, beliefs: Beliefs
+    ) -> tuple[int, Beliefs]:
+        """The same once more while the frame's own lone spots say that they are wider or narrower than assumed."""
+        for _ in range(FIRST_PASSES):
+            meter = WidthMeter()
+            meter.learn(field, self._table[:count], self._curve, self._ratio, self._bench)
+            if not meter.known or abs(meter.ratio / self._ratio - 1) < SETTLED:
+                break
+            self._tuned_to(meter.ratio)
+            count, beliefs = self._begun(field, starts)
+        return count, beliefs
+
+    def _learn(self, field: Field, table: Doubles, figures: Doubles) -> None:
+        """Remember width and brightness; take the width into use where it has changed."""
+        self.brightness.learn(table[table[:, 2] > SURE * figures[:, 2], 2])
+        self.width.learn(field, table, self._curve, self._ratio, self._bench)
+        if self.width.known and abs(self.width.ratio / self._ratio - 1) > 1e-3:
+            self._tuned_to(self.width.ratio)
+
+    @property
+    def sigma_px(self) -> float:
+        """Width in use, in focus."""
+        return float(self._curve[1])
+
+    def widths_of(self, heights: Doubles) -> tuple[Doubles, Doubles]:
+        """sigma_x and sigma_y (K,) of spots with these last values."""
+        both = np.array([widths(t, self._curve)[:2] for t in heights]).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
