@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from judging.evaluator import BESIDE, VARIABLE, Evaluator
-from judging.localization.bench import Bench, differences, summary
+from judging.localization import candidates, latency
+from judging.localization.bench import Bench, differences, families, summary
 from judging.localization.candidates import PEAKS, Ours, PeakFinder
 from judging.localization.crowds import lost
 from judging.localization.isolated import own_figures, resampled
 from judging.localization.joint_bound import JointBound, Light, drawn, fisher
-from judging.localization.latency import times
 from judging.localization.movies import Doubles, Movie, Scene, isolated_frames, read_columns, write_list
 from judging.localization.multiply_adds import multiply_adds, parameters
 from judging.localization.network_alone import NetworkAlone, PeerFinder, networks_alone, stabilised
@@ -213,7 +213,7 @@ def test_a_peer_learns_from_our_lessons_and_is_judged_on_others(small: Localizer
     again = train(replace(plan, history=[]), tmp_path / "again", said.append)
     kept, anew = (torch.load(one, weights_only=True) for one in (path, again))
     assert all(torch.equal(kept[name], anew[name]) for name in kept)
-    assert set(trained(tmp_path)) == {"liteloc_class_1"}
+    assert set(trained(tmp_path)) == {"liteloc_class#1"}
 
 
 def test_lessons_are_drawn_ahead_in_order_as_ours_are(small: LocalizerRecipe) -> None:
@@ -286,7 +286,7 @@ def test_ratios_are_made_turn_by_turn() -> None:
     took = {"ours, width free": [1.0, 2.0, 4.0], "Picasso, round": [3.0, 6.0, 12.0]}
     (row,) = paired_ratios(took)
     assert (row["times"], row["interval_95"]) == (3.0, [3.0, 3.0])
-    assert times([1, 2, 3], [1, 1, 1])["median_ms"] == 2
+    assert latency.times([1, 2, 3], [1, 1, 1])["median_ms"] == 2
 
 
 def row(model: str, seed: int, efficiency: float, **more: Any) -> dict[str, Any]:
@@ -302,6 +302,18 @@ def test_differences_are_made_on_the_same_movies() -> None:
     assert (means["ours"]["median"], means["ours"]["most"]) == (82.0, 99.0)
 
 
+def test_networks_of_several_seeds_are_a_family() -> None:
+    rows = [
+        row("net#1", 1, 80.0),
+        row("net#1", 2, 82.0),
+        row("net#2", 1, 78.0),
+        row("net#2", 2, 79.0),
+        row("x", 1, 70.0),
+    ]
+    (found,) = families(rows, ("density",), "efficiency")
+    assert (found["family"], found["members"], found["least"], found["most"]) == ("net", 2, 78.5, 81.0)
+
+
 def test_losses_are_against_the_same_seed_as_told() -> None:
     rows = [row("ours", seed, 80.0 + seed, condition="as told") for seed in (1, 2)]
     rows += [row("ours", seed, 77.0 + seed, condition="spots 10 % wider") for seed in (1, 2, 3)]
@@ -312,6 +324,25 @@ def test_losses_are_against_the_same_seed_as_told() -> None:
 def test_ours_is_told_by_options() -> None:
     assert Ours.parse("fit:network=none,width=free") == Ours("fit", ("network=none", "width=free"))
     assert Ours.parse("ours") == Ours()
+
+
+def test_ours_is_called_on_files_alone(lone: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process(
+        task: str, source: Path, output: Path, camera: Path, optics: None, options: list[str], report: Path
+    ) -> str:
+        assert (task, source, camera, options) == ("localize", lone.tiff, lone.camera_file, ["network=none"])
+        report.write_text(json.dumps({"cpu_ms_per_frame": 1.5, "model": "localize"}))
+        return ""
+
+    monkeypatch.setattr(candidates, "process_file", process)
+    assert Ours("fit", ("network=none",)).localize(lone, tmp_path / "found.csv") == {"cpu_ms": 1.5}
+
+
+def test_every_frame_goes_through_the_live_models(lone: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "STAGES", ("smartscope_models.detection:SpotDetector",))
+    wall_ms, cpu_ms = latency.live(Ours("x", ("box=3",)), lone, some=12)
+    assert len(wall_ms) == len(cpu_ms) == 12
+    assert min(wall_ms) > 0
 
 
 def test_a_python_without_picasso_is_named(tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def summary(rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str]) ->
     return answers
 
 
+def families(rows: Sequence[Row], keys: Sequence[str], figure: str) -> list[Row]:
+    """Models labelled NAME#1, NAME#2 … differ in the seed of their training: least and most of their means."""
+    members = [{**row, "family": row["model"].split("#")[0]} for row in rows if "#" in row["model"]]
+    answers = []
+    for names, group in groups(members, (*keys, "family")).items():
+        means = [float(np.mean([row[figure] for row in one])) for one in groups(group, ("model",)).values()]
+        cell = dict(zip((*keys, "family"), names, strict=True))
+        answers.append({**cell, "figure": figure, "members": len(means), "least": min(means), "most": max(means)})
+    return answers
+
+
 def differences(
     rows: Sequence[Row], keys: Sequence[str], figures: Sequence[str], ours: Sequence[Candidate]
 ) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from judging.figures import Row
 
-from .bench import Bench, differences, summary
+from .bench import Bench, differences, families, summary
 from .candidates import Candidate
 from .isolated import levels
 from .movies import Scene
@@ -46,7 +46,7 @@ def judged(
     ours = bench.ours if candidates is None else candidates[:1]
     kept = [{key: row.get(key) for key in (*keys, "seed", "model", *FIGURES, "interval_95")} for row in rows]
     told = {"rows": kept, "summary": summary(kept, keys, FIGURES)}
-    return {**told, "paired": differences(kept, keys, COMPARED, ours)}
+    return {**told, "families": families(kept, keys, "efficiency"), "paired": differences(kept, keys, COMPARED, ours)}
 
 
 MISJUDGED: dict[str, Row] = {

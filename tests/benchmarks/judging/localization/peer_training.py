@@ -133,11 +133,11 @@ def weights_file(folder: Path, network: str, seed: int) -> Path:
 
 
 def trained(folder: Path) -> dict[str, PeerNetwork]:
-    """All networks of a folder, by file name, ready to answer."""
+    """All networks of a folder as NAME#SEED, ready to answer."""
     found = {}
     for path in sorted(folder.glob("*.weights.pt")):
-        name = path.name.removesuffix(".weights.pt")
-        network = PEER_NETWORKS[name.rpartition("_")[0]]()
+        name, _, seed = path.name.removesuffix(".weights.pt").rpartition("_")
+        network = PEER_NETWORKS[name]()
         network.load_state_dict(torch.load(path, weights_only=True))
-        found[name] = network.eval()
+        found[f"{name}#{seed}"] = network.eval()
     return found

@@ -137,4 +137,5 @@ class TunedPicasso:
 def _efficiency(one: Picasso, movie: Movie) -> float:
     out = movie.folder / "tried.csv"
     one.localize(movie, out)
-    return float(movie.score(out, "--first-frame", 0)["efficiency"])
+    found = movie.score(out, "--first-frame", 0)
+    return float(found["efficiency_3d"] or found["efficiency"])

@@ -101,7 +101,20 @@ def judged(section: Section, keys: Sequence[str]) -> str:
         for row in section["summary"]
     ]
     medians = table((*keys, "", *(head for _, head, _ in told)), rows)
-    return f"Median (least to most) over the seeds\n\n{medians}\n\n{_minus(section['paired'], keys)}"
+    parts = [
+        "Median (least to most) over the seeds",
+        medians,
+        *_families(section, keys),
+        _minus(section["paired"], keys),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _families(section: Section, keys: Sequence[str]) -> list[str]:
+    rows = section.get("families", [])
+    head = (*keys, "", "trained", "least mean E", "most")
+    lines = [[*(row[key] for key in keys), row["family"], row["members"], row["least"], row["most"]] for row in rows]
+    return ["Over the seeds of training", table(head, lines)] if lines else []
 
 
 def _median(row: Row, figure: str, head: str, digits: int) -> str:
