@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from judging.figures import Row, groups, paired, spread
 from .candidates import Candidate, Ours, PeakFinder
 from .joint_bound import JointBound
 from .movies import Movie, Scene, simulated
-from .picasso_peer import CODES, PicassoProcess, TunedPicasso
+from .picasso_peer import BOXES_PX, CODES, USUAL_BOX_PX, PicassoProcess, TunedPicasso
 
 Extra = Callable[[Movie, Path], Row]
 
@@ -51,9 +52,15 @@ class Bench:
     @property
     def rivals(self) -> list[Candidate]:
         """Everybody else, the bound last."""
-        labels = CODES if self.picasso else ()
-        picasso = [TunedPicasso(self.picasso, self.evaluator, label, self.tuning_seed) for label in labels]  # type: ignore[arg-type]
-        return [*picasso, PeakFinder(), JointBound()]
+        return [*self._picassos(), PeakFinder(), JointBound()]
+
+    def _picassos(self) -> list[Candidate]:
+        """Both methods with every setting tuned, and with its usual box."""
+        if self.picasso is None:
+            return []
+        told = (self.picasso, self.evaluator)
+        boxes = (BOXES_PX, (USUAL_BOX_PX,))
+        return [TunedPicasso(*told, method, self.tuning_seed, some) for method, some in product(CODES, boxes)]
 
     @property
     def everybody(self) -> list[Candidate]:

@@ -135,7 +135,8 @@ class JointBound:
     def localize(self, movie: Movie, out: Path) -> Row:
         """Write ``out``."""
         truth, light, pixel = movie.truth(), light_of(movie), movie.pixel_nm
-        rng = np.random.default_rng((movie.scene.seed, 7))
+        scene = movie.scene
+        rng = np.random.default_rng((scene.seed, round(scene.photons), round(1000 * (scene.density or 0))))
         each = 3 if light.astigmatism_nm is None else 4
         error, sigma = np.zeros((len(truth["frame"]), 4)), np.zeros((len(truth["frame"]), 4))
         for frame in np.unique(truth["frame"]):

@@ -30,7 +30,7 @@ def networks(bench: Bench) -> dict[str, Any]:
     mine = next(row for row in rows if row["network"] == OURS)
     for row in rows:
         row["over_ours"] = row["gmac_streamed"] / mine["gmac_streamed"]
-    found = judged(bench, crowded(bench), ("density",), candidates=bench.alone) if bench.alone else {}
+    found = judged(bench, crowded(bench), ("density",), bench.alone) if bench.alone else {}
     return {"side_px": SIDE_PX, "costs": rows, **found}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ LEAST_SQUARES, LIKELIHOOD = "Picasso LQ", "Picasso MLE"
 CODES = {LEAST_SQUARES: "gausslq", LIKELIHOOD: "gaussmle"}
 GRADIENTS = (150.0, 250.0, 400.0, 600.0, 1000.0, 1500.0)
 BOXES_PX = (5, 7, 9, 11)
+USUAL_BOX_PX = 7
+"""With which it comes nearer to the limit than with 5, which serves it better in crowds."""
 TUNING_FRAMES = 40
 
 
@@ -42,6 +45,8 @@ class PicassoProcess:
             stderr=self._words,
             text=True,
         )
+        self.settings: dict[tuple[str, Scene], Picasso] = {}
+        """What was found to serve each method best, in each kind of scene."""
         self.versions = self.ask("versions")
 
     def ask(self, what: str, **told: object) -> Row:
@@ -90,8 +95,8 @@ class Picasso:
     """One of its methods with one setting."""
 
     process: PicassoProcess
-    label: str
-    box_px: int = 7
+    method: str
+    box_px: int = USUAL_BOX_PX
     gradient: float = 1000.0
 
     def localize(self, movie: Movie, out: Path) -> Row:
@@ -104,7 +109,7 @@ class Picasso:
 
     def ask_for(self, movie: Movie, frames: Path, **told: Any) -> Row:
         """As its process answers."""
-        method = CODES[self.label] + ("" if movie.scene.psf == "astigmatic" else "-spherical")
+        method = CODES[self.method] + ("" if movie.scene.psf == "astigmatic" else "-spherical")
         setting = {"method": method, "box": self.box_px, "gradient": self.gradient}
         return self.process.ask("localize", frames=frames, camera=movie.camera_file, **setting, **told)
 
@@ -112,9 +117,17 @@ class Picasso:
 class TunedPicasso:
     """The setting that serves each kind of scene best, found on a seed that is not judged."""
 
-    def __init__(self, process: PicassoProcess, evaluator: Evaluator, label: str, seed: int) -> None:
-        self.label, self.process, self._evaluator, self._seed = label, process, evaluator, seed
-        self._best: dict[Scene, Picasso] = {}
+    def __init__(
+        self,
+        process: PicassoProcess,
+        evaluator: Evaluator,
+        method: str,
+        seed: int,
+        boxes_px: Sequence[int] = BOXES_PX,
+    ) -> None:
+        self.label = method if len(boxes_px) > 1 else f"{method}, box {boxes_px[0]}"
+        self.process, self._evaluator, self._method, self._seed = process, evaluator, method, seed
+        self._boxes_px = boxes_px
 
     def localize(self, movie: Movie, out: Path) -> Row:
         """With that setting."""
@@ -123,15 +136,18 @@ class TunedPicasso:
     def at_its_best(self, scene: Scene) -> Picasso:
         """By efficiency, first over gradients, then over boxes; remembered for each kind of scene."""
         kind = replace(scene, seed=self._seed, frames=min(scene.frames, TUNING_FRAMES))
-        if kind not in self._best:
-            with simulated(self._evaluator, kind) as movie:
-                usual = [Picasso(self.process, self.label, gradient=gradient) for gradient in GRADIENTS]
-                best = max(usual, key=lambda one: _efficiency(one, movie))
-                boxes = [replace(best, box_px=box_px) for box_px in BOXES_PX]
-                self._best[kind] = max(boxes, key=lambda one: _efficiency(one, movie))
-            chosen = self._best[kind]
+        known = self.process.settings
+        if (self.label, kind) not in known:
+            chosen = known[self.label, kind] = self._tuned(kind)
             say(f"{self.label}: box {chosen.box_px}, gradient {chosen.gradient:g} for {kind.row()}")
-        return self._best[kind]
+        return known[self.label, kind]
+
+    def _tuned(self, kind: Scene) -> Picasso:
+        with simulated(self._evaluator, kind) as movie:
+            usual = [Picasso(self.process, self._method, gradient=gradient) for gradient in GRADIENTS]
+            best = max(usual, key=lambda one: _efficiency(one, movie))
+            boxes = [replace(best, box_px=box_px) for box_px in self._boxes_px]
+            return max(boxes, key=lambda one: _efficiency(one, movie)) if len(boxes) > 1 else boxes[0]
 
 
 def _efficiency(one: Picasso, movie: Movie) -> float:
