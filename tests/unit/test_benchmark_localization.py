@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import train_localization_peers
 from judging.evaluator import BESIDE, VARIABLE, Evaluator
 from judging.localization import candidates, latency
 from judging.localization.bench import Bench, differences, families, summary
@@ -214,6 +215,20 @@ def test_a_peer_learns_from_our_lessons_and_is_judged_on_others(small: Localizer
     kept, anew = (torch.load(one, weights_only=True) for one in (path, again))
     assert all(torch.equal(kept[name], anew[name]) for name in kept)
     assert set(trained(tmp_path)) == {"liteloc_class#1"}
+
+
+def test_a_peer_is_planned_as_ours_or_for_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_localization_peers, "TIMED", 1)
+    monkeypatch.setattr(train_localization_peers, "WARM", 0)
+    monkeypatch.setattr(sys, "argv", ["x", "liteloc_class", "--out", str(tmp_path), "--crops", "1"])
+    given = train_localization_peers.arguments()
+    ours = LOCALIZER_RECIPES["localize_flat"]
+    assert train_localization_peers.planned(given).recipe == replace(ours, name="liteloc_class", crops=1)
+    given.seconds = 1000.0
+    steps = train_localization_peers.planned(given).recipe.steps
+    assert 10 < steps < 1e6
+    given.seconds = 1.0
+    assert train_localization_peers.planned(given).recipe.steps == steps  # as before it was cut off
 
 
 def test_lessons_are_drawn_ahead_in_order_as_ours_are(small: LocalizerRecipe) -> None:
