@@ -14,9 +14,9 @@ from smartscope_models.localization.background import first_background
 from smartscope_models.localization.brightness import Brightness
 from smartscope_models.localization.candidates import half_profile, maxima, score_map, threshold
 from smartscope_models.localization.fit_elliptical import MARGIN, astigmatic_curve
-from smartscope_models.localization.fit_kernels import widths
-from smartscope_models.localization.frame_fit import FIGURES, conclude, first_spots, revise, settle
-from smartscope_models.localization.joint import Bench, Doubles, Field, paint
+from smartscope_models.localization.fit_kernels import widths, widths_of
+from smartscope_models.localization.frame_fit import FIGURES, conclude, revise, settle
+from smartscope_models.localization.joint import Bench, Doubles, Field
 from smartscope_models.localization.revise import Beliefs
 from smartscope_models.localization.width import WidthMeter
 
@@ -61,15 +61,20 @@ class FrameFitter:
         false_alarms_per_megapixel: float = 1.0,
         max_spots: int = 5000,
         self_calibrating: bool = True,
+        experience: FrameFitter | None = None,
     ) -> None:
-        """sigma_px: width of a spot, in focus; ``self_calibrating``: use the width that lone spots show."""
-        self.width, self.brightness = WidthMeter(), Brightness()
+        """sigma_px: width of a spot, in focus; ``self_calibrating``: use the width that lone spots show.
+
+        experience: another fitter, for frames of another size, whose width and brightness are this one's too.
+        """
+        self.width: WidthMeter = experience.width if experience else WidthMeter()
+        self.brightness: Brightness = experience.brightness if experience else Brightness()
         self._psf, self._sigma, self._learns = psf, sigma_px, self_calibrating
         self._alarms = false_alarms_per_megapixel
         maps = [np.zeros(shape, np.float32) for _ in range(4)]
         self._model, self._background, self._maps = maps[0], maps[1], (maps[2], maps[3])
         self._table, self._places = np.zeros((max_spots, 4)), np.zeros((max_spots, 2), np.int64)
-        self._tuned_to(1.0)
+        self._tuned_to(self.width.ratio if self_calibrating else 1.0)
 
     def _tuned_to(self, ratio: float) -> None:
         """Everything that depends on the width, which is ``ratio`` times the configured one."""
@@ -114,22 +119,22 @@ class FrameFitter:
         """Background, first spots, first fits; how many spots, and what is believed of them."""
         first_background(field.light, field.read, self._background)
         np.add(self._background, field.read, out=self._model)
-        score, amount = self._maps
         if starts is None:
-            score_map(field, self._half, self._bench, score, amount)
-            found = maxima(score, self._threshold, self._places)
-            rows, columns = self._places[:found].T
-            beliefs = self._beliefs(amount[rows, columns].astype(np.float64))
-            count = first_spots(field, self._table, self._places, found, amount, self._height, beliefs, self._bench)
-        else:
-            count = min(len(starts), len(self._table))
-            self._table[:count, 3] = self._height
-            self._table[:count, : starts.shape[1]] = starts[:count]
-            beliefs = self._beliefs(self._table[:count, 2])
-            for spot in self._table[:count]:
-                paint(self._model, spot, 1.0, self._curve, self._bench)
-        settle(field, self._table, count, beliefs, self._bench)
-        return count, self._beliefs(self._table[:count, 2])
+            starts = self._candidates(field)
+        count = min(len(starts), len(self._table))
+        table = self._table[:count]
+        table[:, 3] = self._height
+        table[:, : starts.shape[1]] = starts[:count]
+        np.clip(table[:, 2], 1.0, None, out=table[:, 2])
+        settle(field, table, self._beliefs(table[:, 2]), self._bench)
+        return count, self._beliefs(table[:, 2])
+
+    def _candidates(self, field: Field) -> Doubles:
+        """(K, 3): x, y and N of the maxima of the score."""
+        score, amount = self._maps
+        score_map(field, self._half, self._bench, score, amount)
+        rows, columns = self._places[: maxima(score, self._threshold, self._places)].T
+        return np.column_stack([columns, rows, amount[rows, columns]]).astype(np.float64)
 
     def _beliefs(self, shots: Doubles) -> Beliefs:
         density = max(len(shots), 1) / self._model.size / self._per_height
@@ -161,7 +166,7 @@ class FrameFitter:
         """Width in use, in focus."""
         return float(self._curve[1])
 
-    def widths_of(self, heights: Doubles) -> tuple[Doubles, Doubles]:
-        """sigma_x and sigma_y (K,) of spots with these last values."""
-        both = np.array([widths(t, self._curve)[:2] for t in heights]).reshape(-1, 2)
-        return both[:, 0], both[:, 1]
+    def widths_of(self, heights: Doubles) -> Doubles:
+        """(2, K): sigma_x and sigma_y of spots with these last values."""
+        both: Doubles = widths_of(heights, self._curve)
+        return both

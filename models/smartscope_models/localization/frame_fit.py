@@ -16,7 +16,7 @@ from smartscope_models.localization.candidates import maxima, score_map
 from smartscope_models.localization.elongation import elongation
 from smartscope_models.localization.fit_kernels import inverse_diagonal, widths
 from smartscope_models.localization.groups import groups_of, pairs_within
-from smartscope_models.localization.joint import LARGEST_GROUP, fit_group, paint, place_window
+from smartscope_models.localization.joint import LARGEST_GROUP, fit_group, held_in, paint, place_window
 from smartscope_models.localization.revise import TRIAL_TOLERANCE_PX, attempt
 
 BIRTH, SPLIT = 3.0, 2.0
@@ -26,6 +26,7 @@ DOUBT = 8.0
 CLOSE = 1.2
 """Widths between two spots below which one is tried in their place."""
 ROUNDS = 2
+FIRST_TOLERANCE_PX = 0.05
 LAST_STEPS, LAST_TOLERANCE_PX = 12, 1e-3
 FIGURES = 6
 """Per spot: errors of x, y, N, t; background; misfit."""
@@ -70,6 +71,7 @@ def _splits(field, table, count, beliefs, tried, bench):  # type: ignore[no-unty
             added[m, 0] += sign * dx
             added[m, 1] += sign * dy
             added[m, 2] *= 0.5
+            held_in(added[m], field.model.shape)
         count = attempt(field, table, count, one, added, beliefs, bench)
     return count
 
@@ -112,22 +114,14 @@ def _deaths(field, table, count, beliefs, bench):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def first_spots(field, table, places, found, amount, height, beliefs, bench):  # type: ignore[no-untyped-def]
-    """Fill rows of table from maxima of the score, add their light to the model; how many."""
-    count = min(found, len(table))
-    for k in range(count):
-        i, j = places[k]
-        table[k, 0], table[k, 1], table[k, 2], table[k, 3] = j, i, max(amount[i, j], 1.0), height
+def settle(field, table, beliefs, bench):  # type: ignore[no-untyped-def]
+    """Add the light of all spots to the model, fit them, and the background with them."""
+    for k in range(len(table)):
+        held_in(table[k], field.model.shape)
         paint(field.model, table[k], 1.0, beliefs.curve, bench)
-    return count
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def settle(field, table, count, beliefs, bench):  # type: ignore[no-untyped-def]
-    """Fit what is there, and the background with it."""
-    sweep(field, table[:count], beliefs, 5, 0.05, bench)
+    sweep(field, table, beliefs, 5, FIRST_TOLERANCE_PX, bench)
     refine_background(field)
-    sweep(field, table[:count], beliefs, 4, 0.05, bench)
+    sweep(field, table, beliefs, 4, FIRST_TOLERANCE_PX, bench)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -62,11 +62,12 @@ class Bench(NamedTuple):
     def of(cls, shape: tuple[int, int], widest_px: float, free: int) -> Bench:
         """For frames of this (H, W), spots up to this width, and so many free parameters each (3 or 4)."""
         side, size = 2 * math.ceil(REACH * widest_px) + 1, LARGEST_GROUP * free
-        maps = (np.zeros(shape, np.float32) for _ in range(4))
+        mean, weight, rest, inside = np.zeros((4, *shape), np.float32)
         stamps = np.zeros((2, LARGEST_GROUP, free, side, side), np.float32)
         windows, profiles = np.zeros((LARGEST_GROUP + 1, 4), np.int64), np.zeros((2, 3, side))
-        matrices, vectors = (np.zeros((size, size)) for _ in range(2)), (np.zeros(size) for _ in range(2))
-        return cls(*maps, stamps, windows, profiles, *matrices, *vectors, np.zeros((LARGEST_GROUP, 4)))
+        (matrix, lower), (vector, step) = np.zeros((2, size, size)), np.zeros((2, size))
+        spots = np.zeros((LARGEST_GROUP, 4))
+        return cls(mean, weight, rest, inside, stamps, windows, profiles, matrix, lower, vector, step, spots)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -174,7 +175,7 @@ def _score(k, free, bench):  # type: ignore[no-untyped-def]
             for j in range(right - left):
                 out[j] = source[j] * weight[j]
                 total += source[j] * rest[j]
-            score += total
+            score += float(total)
         bench.vector[k * free + a] = score
 
 
@@ -194,7 +195,7 @@ def _block(k, m, free, bench):  # type: ignore[no-untyped-def]
                     line = np.float32(0)
                     for j in range(right - left):
                         line += one[j] * two[j]
-                    total += line
+                    total += float(line)
             bench.matrix[k * free + a, m * free + b] = total
 
 
@@ -223,6 +224,13 @@ def _linearise(field, box, count, free, curve, brightness, bench):  # type: igno
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def held_in(spot, shape):  # type: ignore[no-untyped-def]
+    """Move a spot (4,) to the nearest place where one may lie."""
+    for a in range(2):
+        spot[a] = min(max(spot[a], -OUTSIDE_PX), shape[1 - a] - 1 + OUTSIDE_PX)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _move(spots, count, free, curve, step, shape):  # type: ignore[no-untyped-def]
     """Take the step, shortened where it is too long for the quadratic model; the longest move in pixels."""
     moved, longest = 0.0, 0.25 * (curve[5] - curve[4])
@@ -231,7 +239,8 @@ def _move(spots, count, free, curve, step, shape):  # type: ignore[no-untyped-de
         for a in range(2):
             s = min(max(step[at + a], -LONGEST_STEP_PX), LONGEST_STEP_PX)
             moved = max(moved, abs(s))
-            spots[k, a] = min(max(spots[k, a] + s, -OUTSIDE_PX), shape[1 - a] - 1 + OUTSIDE_PX)
+            spots[k, a] += s
+        held_in(spots[k], shape)
         s = min(max(step[at + 2], -0.7 * spots[k, 2]), 2 * spots[k, 2] + 1)
         spots[k, 2] = max(spots[k, 2] + s, 1.0)
         if free > 3:
