@@ -22,7 +22,7 @@ def excess_shape(field, spot, curve, bench, lower, step):  # type: ignore[no-unt
     p blurred a little more is p + sxx/2 p_xx + syy/2 p_yy + sxy p_xy. False where the information is not positive.
     """
     window = bench.windows[LARGEST_GROUP]
-    place_window(spot, curve, 0, field.light.shape, window)
+    place_window(spot, curve, field.light.shape, window)
     across, down, _, _ = profiles_of(spot, window, curve, bench.profiles)
     sx, sy, _, _ = widths(spot[3], curve)
     matrix, vector, by = np.zeros((6, 6)), np.zeros(6), np.empty(6)

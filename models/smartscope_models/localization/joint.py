@@ -39,6 +39,21 @@ class Field(NamedTuple):
     background: Floats
 
 
+class Beliefs(NamedTuple):
+    """What is known of spots before this frame is looked at closely."""
+
+    curve: Doubles
+    """(6,): how t rules the widths, see :mod:`fit_kernels`."""
+    reach_px: float
+    """Distance below which spots are fitted together."""
+    log_density: float
+    """ln of the expected number of spots per px² and, where t is a height, per nm of it."""
+    brightness: Doubles
+    """(4,), see :class:`Brightness`."""
+    model_error: float
+    """How far the shape of a real spot may differ from the model's, over its height: one standard deviation."""
+
+
 class Bench(NamedTuple):
     """Work memory for frames of one size."""
 
@@ -71,10 +86,10 @@ class Bench(NamedTuple):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def place_window(spot, curve, margin, shape, out):  # type: ignore[no-untyped-def]
+def place_window(spot, curve, shape, out):  # type: ignore[no-untyped-def]
     """out (4,): first and last + 1 row and column of a spot's pixels, cut at the frame's edges."""
     sx, sy, _, _ = widths(spot[3], curve)
-    radius = math.ceil(REACH * max(sx, sy)) + margin
+    radius = math.ceil(REACH * max(sx, sy))
     row, column = math.floor(spot[1] + 0.5), math.floor(spot[0] + 0.5)
     out[0], out[1] = max(row - radius, 0), min(row + radius + 1, shape[0])
     out[2], out[3] = max(column - radius, 0), min(column + radius + 1, shape[1])
@@ -94,7 +109,7 @@ def profiles_of(spot, window, curve, profiles):  # type: ignore[no-untyped-def]
 def paint(image, spot, sign, curve, bench):  # type: ignore[no-untyped-def]
     """Add ``sign`` times the light of one spot (4,) to the image."""
     window = bench.windows[LARGEST_GROUP]
-    place_window(spot, curve, 0, image.shape, window)
+    place_window(spot, curve, image.shape, window)
     across, down, _, _ = profiles_of(spot, window, curve, bench.profiles)
     for i in range(down.shape[1]):
         scale, target = np.float32(sign * spot[2] * down[0, i]), image[window[0] + i, window[2] : window[3]]
@@ -125,7 +140,7 @@ def _open(model, table, members, curve, bench):  # type: ignore[no-untyped-def]
     windows = bench.windows
     top, bottom, left, right = model.shape[0], 0, model.shape[1], 0
     for k in range(len(members)):
-        place_window(table[members[k]], curve, 0, model.shape, windows[k])
+        place_window(table[members[k]], curve, model.shape, windows[k])
         top, bottom = min(top, windows[k, 0]), max(bottom, windows[k, 1])
         left, right = min(left, windows[k, 2]), max(right, windows[k, 3])
     for i in range(top, bottom):
@@ -250,13 +265,13 @@ def _move(spots, count, free, curve, step, shape):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fit_group(field, table, members, curve, brightness, limit, tolerance, bench):  # type: ignore[no-untyped-def]
-    """Fit the spots ``members`` (n,) of table together, at most ``limit`` steps, until none moves by ``tolerance``.
+def fit_group(field, table, members, beliefs, effort, bench):  # type: ignore[no-untyped-def]
+    """Fit the spots ``members`` (n,) of table together; effort (2,): most steps, and the last step's length in pixels.
 
     Table and model are brought up to date. Returns half the logarithm of the determinant of the Fisher information
     before the last step, whose Cholesky factor stays in the bench; NaN, and nothing is changed, where there is none.
     """
-    model, free = field.model, bench.stamps.shape[2]
+    model, curve, free = field.model, beliefs.curve, bench.stamps.shape[2]
     count = len(members)
     size = count * free
     lower, vector, step = bench.lower[:size, :size], bench.vector[:size], bench.step[:size]
@@ -264,8 +279,8 @@ def fit_group(field, table, members, curve, brightness, limit, tolerance, bench)
     for k in range(count):
         bench.spots[k] = table[members[k]]
     damping, promise = 0.0, np.inf
-    for _ in range(limit):
-        _linearise(field, box, count, free, curve, brightness, bench)
+    for _ in range(int(effort[0])):
+        _linearise(field, box, count, free, curve, beliefs.brightness, bench)
         while not factorise(bench.matrix, damping, lower):
             damping = 10 * damping + 1e-3
             if damping > 1e3:
@@ -276,7 +291,7 @@ def fit_group(field, table, members, curve, brightness, limit, tolerance, bench)
             promised += step[a] * vector[a]
         damping = 0.2 * damping if promised < promise else 4 * damping + 0.01
         promise = promised
-        if _move(bench.spots, count, free, curve, step, model.shape) < tolerance:
+        if _move(bench.spots, count, free, curve, step, model.shape) < effort[1]:
             break
     half_log = 0.0
     for a in range(size):
