@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from judging.activation.failing import WAYS
-from judging.activation.figures import held, per_second, settled_s
+from judging.activation.figures import after_failure, held, per_second, settled_s
 from judging.activation.witness import Diary, OnLooker
 from judging.bench import say
 
@@ -111,20 +111,6 @@ def arms(seed: int, duration_s: float, localizer: str, target: float, way: str) 
     diary, said = one(seed, duration_s, localizer, {"policy": OURS, "options": options}, failing=broken)
     found["failing"] = {"way": way, **after_failure(diary, half_s, target), **said}
     return found
-
-
-def after_failure(diary: Diary, from_s: float, target: float) -> dict[str, Any]:
-    """Whether the light went down, not up."""
-    power_mw, active = per_second(diary.power_mw, diary.t_s), per_second(diary.active, diary.t_s)
-    begin = int(from_s)
-    before_mw = float(power_mw[begin - 10 : begin].mean())
-    return {
-        "power_mw_before": before_mw,
-        "highest_power_over_before": float(np.nanmax(power_mw[begin:]) / before_mw),
-        "power_mw_end": float(power_mw[-1]),
-        "highest_density_over_target": float(np.nanmax(active[begin:]) / target),
-        "density_over_target_end": float(np.nanmean(active[-10:]) / target),
-    }
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -60,3 +60,17 @@ def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str,
         "power_mw_end": float(power_mw[-1]),
         "active_end": float(np.nanmean(active[-10:])),
     }
+
+
+def after_failure(diary: Diary, from_s: float, target: float) -> dict[str, Any]:
+    """Whether the light went down, not up."""
+    power_mw, active = per_second(diary.power_mw, diary.t_s), per_second(diary.active, diary.t_s)
+    begin = int(from_s)
+    before_mw = float(power_mw[begin - 10 : begin].mean())
+    return {
+        "power_mw_before": before_mw,
+        "highest_power_over_before": float(np.nanmax(power_mw[begin:]) / before_mw),
+        "power_mw_end": float(power_mw[-1]),
+        "highest_density_over_target": float(np.nanmax(active[begin:]) / target),
+        "density_over_target_end": float(np.nanmean(active[-10:]) / target),
+    }
