@@ -37,7 +37,10 @@ def blinking_bound(visits: list[int], active: float, frames_per_s: float) -> flo
 
 
 def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str, Any]:
-    """Figures of a run; ``until_s``: of its first part alone."""
+    """Figures of a run; ``until_s``: of its first part alone.
+
+    What is said of its own mean is independent of a scale that the counter has wrong.
+    """
     frames = len(diary.t_s) if until_s is None else int(np.searchsorted(diary.t_s, diary.t_s[0] + until_s))
     t_s = diary.t_s[:frames]
     active = per_second(diary.active[:frames], t_s)
@@ -48,6 +51,7 @@ def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str,
     return {
         "seconds": len(active),
         "settled_s": settled,
+        "settled_at_own_mean_s": settled_s(active, float(np.nanmean(active[len(active) // 2 :]))),
         "peak": float(np.nanmax(active) / target),
         "rms": float(np.sqrt(np.nanmean((late / target - 1) ** 2))),
         "rms_about_own_mean": float(np.nanstd(late) / np.nanmean(late)),
