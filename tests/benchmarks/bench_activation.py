@@ -3,9 +3,11 @@
 Runs `configs/storm.yaml` in virtual time. All arms see the same molecules. *ours*: the policy `activation`. *htsmlm*:
 the published counter and law, its N0 calibrated as a user would, on our run: what its counter says at our target.
 *htsmlm_frame*: the law at its own pace with our count of each frame. *htsmlm_mean*: the same once a second with the
-mean of 50 frames. *fixed*: one power, the mean of ours, and so the same dose. *failing*: ours, with a counter that
-fails at half time, another way for each seed. Equal durations mean equal dose of the exciting laser. Truth is the
-simulated specimen's; a localisation is right within 250 nm of a molecule of its own. Prints JSON.
+mean of 50 frames. *fixed*: one power, the mean of ours, and so the same dose of it; nobody knows it beforehand.
+*fixed_at_first*: the power that first held the target, as one would find it by hand. *failing*: ours, with a counter
+that fails at half time, another way for each seed. Equal durations mean equal dose of the exciting laser, which is
+nearly all. Truth is the simulated specimen's; a localisation is right within 250 nm of a molecule of its own. Prints
+JSON.
 ``python tests/benchmarks/bench_activation.py [--seeds 5] [--duration 250] [--localizer localize | stand-in]``
 """
 
@@ -13,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,20 +22,19 @@ from typing import Any
 
 import numpy as np
 from judging.activation.failing import WAYS
-from judging.activation.figures import after_failure, held, per_second, settled_s
+from judging.activation.figures import after_failure, held, per_second
 from judging.activation.witness import Diary, OnLooker
 from judging.bench import say
 
 from smartscope.app import run_experiment
 from smartscope.doctor import machine
 from smartscope.loading import load
-from smartscope.recorder.reader import RunReader
 
 CONFIG = Path(__file__).parents[2] / "configs" / "storm.yaml"
 LIGHT = "laser_405"
 OURS = "smartscope.policies.activation:ActivationPolicy"
 PUBLISHED = "judging.activation.rivals:PulseLaw"
-ARMS = ("htsmlm", "htsmlm_frame", "htsmlm_mean", "fixed", "failing")
+ARMS = ("htsmlm", "htsmlm_frame", "htsmlm_mean", "fixed", "fixed_at_first", "failing")
 MW_PER_UNIT = 0.002
 """Of the published pulse: at about 80 units, as in the published comparison of laws, the target is held here."""
 LOCALIZERS = {
@@ -66,7 +66,7 @@ def one(
         f"duration_s={duration_s}",
         "clock=virtual",
         "bus.enabled=false",
-        "recorder.frames=false",
+        "recorder.enabled=false",
         "dose.budget_j_per_cm2=null",
         f"pipeline={json.dumps(stages)}",
         f"policies={json.dumps(policies)}",
@@ -74,16 +74,24 @@ def one(
     if power_mw is not None:
         changes.append(f"start.lights_mw.{LIGHT}={power_mw}")
     diary = OnLooker.diary = Diary()
-    with tempfile.TemporaryDirectory() as folder:
+    why: list[str] = []
+    loops = []
 
-        def look(rig: Any) -> None:
-            diary.world = rig.microscope.world
+    def look(rig: Any) -> None:
+        diary.world = rig.microscope.world
+        loops.append(rig.loop)
+        rig.diary.decision = lambda decision: why.append(decision.why) if decision.frame >= 0 else None
 
-        outcome = run_experiment(load(CONFIG, changes), output=Path(folder) / "run", on_rig=look)
-        decisions = [row for row in RunReader(Path(folder) / "run").decisions if row["frame"] >= 0]
+    outcome = run_experiment(load(CONFIG, changes), on_rig=look)
     diary.world = None
-    caught = [row["why"] for row in decisions if "; at most" in row["why"] or "no estimate" in row["why"]]
-    return diary, {"state": outcome.state, "decisions": len(decisions), "caught": len(caught), "first": caught[:1]}
+    caught = [said for said in why if "; at most" in said or "no estimate" in said]
+    return diary, {
+        "state": outcome.state,
+        "dose_j_per_cm2": loops[0].dose.spent_j_per_cm2,
+        "decisions": len(why),
+        "caught": len(caught),
+        "first": caught[:1],
+    }
 
 
 def arms(
@@ -95,8 +103,9 @@ def arms(
     found = {"ours": {**held(ours, target), **said}}
     say(f"seed {seed} ours: {found['ours']}")
     power_mw = found["ours"]["power_mw_mean"]
-    active, peaks = per_second(ours.active, ours.t_s), per_second(ours.peaks, ours.t_s)
-    n0 = float(np.nanmean(peaks[settled_s(active, target) or 0 :]))
+    peaks = per_second(ours.peaks, ours.t_s)
+    first = found["ours"]["settled_at_own_mean_s"] or 0
+    n0, powers = float(np.nanmean(peaks[first:])), per_second(ours.power_mw, ours.t_s)
     published = {"light": LIGHT, "n0": n0, "mw_per_unit": MW_PER_UNIT}
     lent = {**published, "n0": target, "reads_figure": "emitters"}
     slow = {**lent, "every_s": 1.0, "frames": 50}
@@ -105,6 +114,7 @@ def arms(
         "htsmlm_frame": {"policy": {"policy": PUBLISHED, "options": lent}},
         "htsmlm_mean": {"policy": {"policy": PUBLISHED, "options": slow}},
         "fixed": {"policy": None, "power_mw": power_mw},
+        "fixed_at_first": {"policy": None, "power_mw": float(np.mean(powers[first : first + 10]))},
     }
     for name, law in ((name, law) for name, law in laws.items() if name in wanted):
         diary, said = one(seed, duration_s, localizer, **law)
@@ -136,10 +146,14 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
             "right": sum(row["right"] for row in rows),
             "localizations": sum(row["localizations"] for row in rows),
             "right_share": sum(row["right"] for row in rows) / max(1, sum(row["localizations"] for row in rows)),
+            "dose_j_per_cm2": sum(row["dose_j_per_cm2"] for row in rows),
             "activation_mw_mean": float(np.mean([row["power_mw_mean"] for row in rows])),
         }
     for law in laws.values():
         law["right_over_ours"] = law["right"] / max(1, laws["ours"]["right"])
+        law["right_per_dose_over_ours"] = (
+            law["right_over_ours"] * laws["ours"]["dose_j_per_cm2"] / law["dose_j_per_cm2"]
+        )
     return laws
 
 
