@@ -3,9 +3,11 @@
 Runs `configs/storm.yaml` in virtual time. All arms see the same molecules. *ours*: the policy `activation`. *htsmlm*:
 the published counter and law, its N0 calibrated as a user would, on our run: what its counter says at our target.
 *htsmlm_frame*: the law at its own pace with our count of each frame. *htsmlm_mean*: the same once a second with the
-mean of 50 frames. *fixed*: one power, the mean of ours, and so the same dose. *failing*: ours, with a counter that
-fails at half time, another way for each seed. Equal durations mean equal dose of the exciting laser. Truth is the
-simulated specimen's; a localisation is right within 250 nm of a molecule of its own. Prints JSON.
+mean of 50 frames. *fixed*: one power, the mean of ours, and so the same dose of it; nobody knows it beforehand.
+*fixed_at_first*: the power that first held the target, as one would find it by hand. *failing*: ours, with a counter
+that fails at half time, another way for each seed. Equal durations mean equal dose of the exciting laser, which is
+nearly all. Truth is the simulated specimen's; a localisation is right within 250 nm of a molecule of its own. Prints
+JSON.
 ``python tests/benchmarks/bench_activation.py [--seeds 5] [--duration 250] [--localizer localize | stand-in]``
 """
 
@@ -13,26 +15,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from judging.activation.failing import WAYS
-from judging.activation.figures import held, per_second, settled_s
+from judging.activation.figures import after_failure, held, per_second
 from judging.activation.witness import Diary, OnLooker
 from judging.bench import say
 
 from smartscope.app import run_experiment
 from smartscope.doctor import machine
 from smartscope.loading import load
-from smartscope.recorder.reader import RunReader
 
 CONFIG = Path(__file__).parents[2] / "configs" / "storm.yaml"
 LIGHT = "laser_405"
 OURS = "smartscope.policies.activation:ActivationPolicy"
 PUBLISHED = "judging.activation.rivals:PulseLaw"
+ARMS = ("htsmlm", "htsmlm_frame", "htsmlm_mean", "fixed", "fixed_at_first", "failing")
 MW_PER_UNIT = 0.002
 """Of the published pulse: at about 80 units, as in the published comparison of laws, the target is held here."""
 LOCALIZERS = {
@@ -64,7 +66,7 @@ def one(
         f"duration_s={duration_s}",
         "clock=virtual",
         "bus.enabled=false",
-        "recorder.frames=false",
+        "recorder.enabled=false",
         "dose.budget_j_per_cm2=null",
         f"pipeline={json.dumps(stages)}",
         f"policies={json.dumps(policies)}",
@@ -72,26 +74,38 @@ def one(
     if power_mw is not None:
         changes.append(f"start.lights_mw.{LIGHT}={power_mw}")
     diary = OnLooker.diary = Diary()
-    with tempfile.TemporaryDirectory() as folder:
+    why: list[str] = []
+    loops = []
 
-        def look(rig: Any) -> None:
-            diary.world = rig.microscope.world
+    def look(rig: Any) -> None:
+        diary.world = rig.microscope.world
+        loops.append(rig.loop)
+        rig.diary.decision = lambda decision: why.append(decision.why) if decision.frame >= 0 else None
 
-        outcome = run_experiment(load(CONFIG, changes), output=Path(folder) / "run", on_rig=look)
-        decisions = [row for row in RunReader(Path(folder) / "run").decisions if row["frame"] >= 0]
+    outcome = run_experiment(load(CONFIG, changes), on_rig=look)
     diary.world = None
-    caught = [row["why"] for row in decisions if "; at most" in row["why"] or "no estimate" in row["why"]]
-    return diary, {"state": outcome.state, "decisions": len(decisions), "caught": len(caught), "first": caught[:1]}
+    caught = [said for said in why if "; at most" in said or "no estimate" in said]
+    return diary, {
+        "state": outcome.state,
+        "dose_j_per_cm2": loops[0].dose.spent_j_per_cm2,
+        "decisions": len(why),
+        "caught": len(caught),
+        "first": caught[:1],
+    }
 
 
-def arms(seed: int, duration_s: float, localizer: str, target: float, way: str) -> dict[str, Any]:
-    """All arms on one specimen."""
+def arms(
+    seed: int, duration_s: float, localizer: str, target: float, way: str, wanted: Sequence[str]
+) -> dict[str, Any]:
+    """Ours, and the arms wanted beside it, on one specimen."""
     options: dict[str, Any] = {"light": LIGHT, "target_emitters": target}
     ours, said = one(seed, duration_s, localizer, {"policy": OURS, "options": options})
     found = {"ours": {**held(ours, target), **said}}
+    say(f"seed {seed} ours: {found['ours']}")
     power_mw = found["ours"]["power_mw_mean"]
-    active, peaks = per_second(ours.active, ours.t_s), per_second(ours.peaks, ours.t_s)
-    n0 = float(np.nanmean(peaks[settled_s(active, target) or 0 :]))
+    peaks = per_second(ours.peaks, ours.t_s)
+    first = found["ours"]["settled_at_own_mean_s"] or 0
+    n0, powers = float(np.nanmean(peaks[first:])), per_second(ours.power_mw, ours.t_s)
     published = {"light": LIGHT, "n0": n0, "mw_per_unit": MW_PER_UNIT}
     lent = {**published, "n0": target, "reads_figure": "emitters"}
     slow = {**lent, "every_s": 1.0, "frames": 50}
@@ -100,41 +114,31 @@ def arms(seed: int, duration_s: float, localizer: str, target: float, way: str) 
         "htsmlm_frame": {"policy": {"policy": PUBLISHED, "options": lent}},
         "htsmlm_mean": {"policy": {"policy": PUBLISHED, "options": slow}},
         "fixed": {"policy": None, "power_mw": power_mw},
+        "fixed_at_first": {"policy": None, "power_mw": float(np.mean(powers[first : first + 10]))},
     }
-    for name, law in laws.items():
+    for name, law in ((name, law) for name, law in laws.items() if name in wanted):
         diary, said = one(seed, duration_s, localizer, **law)
         found[name] = {**held(diary, target), **said}
         say(f"seed {seed} {name}: {found[name]}")
-    found["htsmlm"]["n0_peaks"] = n0
-    half_s = duration_s / 2
-    broken = {"way": way, "from_s": half_s}
-    diary, said = one(seed, duration_s, localizer, {"policy": OURS, "options": options}, failing=broken)
-    found["failing"] = {"way": way, **after_failure(diary, half_s, target), **said}
-    return found
-
-
-def after_failure(diary: Diary, from_s: float, target: float) -> dict[str, Any]:
-    """Whether the light went down, not up."""
-    power_mw, active = per_second(diary.power_mw, diary.t_s), per_second(diary.active, diary.t_s)
-    begin = int(from_s)
-    before_mw = float(power_mw[begin - 10 : begin].mean())
-    return {
-        "power_mw_before": before_mw,
-        "highest_power_over_before": float(np.nanmax(power_mw[begin:]) / before_mw),
-        "power_mw_end": float(power_mw[-1]),
-        "highest_density_over_target": float(np.nanmax(active[begin:]) / target),
-        "density_over_target_end": float(np.nanmean(active[-10:]) / target),
-    }
+    if "failing" in wanted:
+        half_s = duration_s / 2
+        broken = {"way": way, "from_s": half_s}
+        diary, said = one(seed, duration_s, localizer, {"policy": OURS, "options": options}, failing=broken)
+        found["failing"] = {"way": way, **after_failure(diary, half_s, target), **said}
+        say(f"seed {seed} failing: {found['failing']}")
+    return {**found, "n0_peaks": n0}
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians and worst values over seeds."""
     laws = {}
-    for law in ("ours", "htsmlm", "htsmlm_frame", "htsmlm_mean", "fixed"):
+    for law in (law for law in ("ours", *ARMS[:-1]) if law in runs[0]):
         rows = [run[law] for run in runs]
         settled = [row["settled_s"] for row in rows]
         laws[law] = {
             "settled_s": settled,
+            "settled_at_own_mean_s": [row["settled_at_own_mean_s"] for row in rows],
+            "rms_about_own_mean_median": float(np.median([row["rms_about_own_mean"] for row in rows])),
             **{f"{name}_median": float(np.median([row[name] for row in rows])) for name in ("peak", "rms")},
             **{f"{name}_worst": float(max(row[name] for row in rows)) for name in ("peak", "rms")},
             "blinking_bound_median": float(np.median([row["blinking_bound"] for row in rows])),
@@ -142,10 +146,14 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
             "right": sum(row["right"] for row in rows),
             "localizations": sum(row["localizations"] for row in rows),
             "right_share": sum(row["right"] for row in rows) / max(1, sum(row["localizations"] for row in rows)),
+            "dose_j_per_cm2": sum(row["dose_j_per_cm2"] for row in rows),
             "activation_mw_mean": float(np.mean([row["power_mw_mean"] for row in rows])),
         }
     for law in laws.values():
         law["right_over_ours"] = law["right"] / max(1, laws["ours"]["right"])
+        law["right_per_dose_over_ours"] = (
+            law["right_over_ours"] * laws["ours"]["dose_j_per_cm2"] / law["dose_j_per_cm2"]
+        )
     return laws
 
 
@@ -156,11 +164,12 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=101)
     parser.add_argument("--duration", type=float, default=250.0)
     parser.add_argument("--target", type=float, default=60.0)
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS, help="beside ours")
     parser.add_argument("--localizer", choices=LOCALIZERS, default="localize")
     told = parser.parse_args()
     seeds, ways, began = range(told.first_seed, told.first_seed + told.seeds), list(WAYS), time.process_time()
     runs = [
-        {"seed": seed, **arms(seed, told.duration, told.localizer, told.target, ways[i % len(ways)])}
+        {"seed": seed, **arms(seed, told.duration, told.localizer, told.target, ways[i % len(ways)], told.arms)}
         for i, seed in enumerate(seeds)
     ]
     figures = {

@@ -111,7 +111,7 @@ def test_the_benchmark_runs() -> None:
     command = [sys.executable, str(PROGRAM), "--seeds", "1", "--duration", "2", "--localizer", "stand-in"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     figures = json.loads(done.stdout)
-    assert set(figures["summary"]) == {"ours", "htsmlm", "htsmlm_frame", "htsmlm_mean", "fixed"}
+    assert set(figures["summary"]) == {"ours", "htsmlm", "htsmlm_frame", "htsmlm_mean", "fixed", "fixed_at_first"}
     (run,) = figures["runs"]
     assert run["ours"]["right"] > 100
     assert run["fixed"]["power_mw_mean"] == pytest.approx(run["ours"]["power_mw_mean"], rel=0.01)

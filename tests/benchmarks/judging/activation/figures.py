@@ -37,7 +37,10 @@ def blinking_bound(visits: list[int], active: float, frames_per_s: float) -> flo
 
 
 def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str, Any]:
-    """Figures of a run; ``until_s``: of its first part alone."""
+    """Figures of a run; ``until_s``: of its first part alone.
+
+    What is said of its own mean is independent of a scale that the counter has wrong.
+    """
     frames = len(diary.t_s) if until_s is None else int(np.searchsorted(diary.t_s, diary.t_s[0] + until_s))
     t_s = diary.t_s[:frames]
     active = per_second(diary.active[:frames], t_s)
@@ -48,6 +51,7 @@ def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str,
     return {
         "seconds": len(active),
         "settled_s": settled,
+        "settled_at_own_mean_s": settled_s(active, float(np.nanmean(active[len(active) // 2 :]))),
         "peak": float(np.nanmax(active) / target),
         "rms": float(np.sqrt(np.nanmean((late / target - 1) ** 2))),
         "rms_about_own_mean": float(np.nanstd(late) / np.nanmean(late)),
@@ -59,4 +63,18 @@ def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str,
         "power_mw_mean": float(np.nanmean(power_mw)),
         "power_mw_end": float(power_mw[-1]),
         "active_end": float(np.nanmean(active[-10:])),
+    }
+
+
+def after_failure(diary: Diary, from_s: float, target: float) -> dict[str, Any]:
+    """Whether the light went down, not up."""
+    power_mw, active = per_second(diary.power_mw, diary.t_s), per_second(diary.active, diary.t_s)
+    begin = int(from_s)
+    before_mw = float(power_mw[begin - 10 : begin].mean())
+    return {
+        "power_mw_before": before_mw,
+        "highest_power_over_before": float(np.nanmax(power_mw[begin:]) / before_mw),
+        "power_mw_end": float(power_mw[-1]),
+        "highest_density_over_target": float(np.nanmax(active[begin:]) / target),
+        "density_over_target_end": float(np.nanmean(active[-10:]) / target),
     }
