@@ -19,6 +19,10 @@ from smartscope_models.localization.shots import Shots
 
 BLIND = np.float32(1e8)
 """Read variance of a pixel that tells nothing: it is saturated."""
+CROWD = 5.5
+"""What neighbours that nobody found, and the background between molecules, add to the squared error of a place, over
+that error and over the molecules per squared width; measured on simulated frames of 0.4 to 2.5 per square micrometre.
+"""
 TOUCHING = 2.0
 """Widths from a spot's centre within which a saturated pixel makes it worthless."""
 SATURATED_TRUST = 0.9
@@ -43,6 +47,7 @@ class FitPath:
         self._known: tuple[PixelCalibration, Shots] | None = None
         self._fitter: FrameFitter | None = None
         self._light: Floats = np.zeros((1, 1), np.float32)
+        self._place: tuple[object, ...] = ()
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile on a made-up pair of spots; allocate for this size if no frame has come yet."""
@@ -78,6 +83,9 @@ class FitPath:
         if self._known is None or self._known[0] is not calibration:
             self._known = calibration, Shots(calibration)
         fitter, shots = self._fitter, self._known[1]
+        if (place := _place(frame)) != self._place:
+            self._place = place
+            fitter.fixed_light.forget()
         shots.of(frame.pixels, self._light)
         saturated = frame.pixels >= calibration.saturation_adu
         blinded = bool(saturated.any())
@@ -94,7 +102,8 @@ class FitPath:
 
     def _table(self, fit: FrameFit, fitter: FrameFitter, keep: np.ndarray, photons: float) -> Localizations:
         """The molecules that are kept; photons: how many there are to a shot."""
-        values, errors = fit.values[keep], fit.errors[keep]
+        values, errors = fit.values[keep], fit.errors[keep].copy()
+        errors[:, :2] *= math.sqrt(1 + CROWD * len(fit) / self._light.size * fitter.sigma_px**2)
         tall = self._psf.model == "astigmatic"
         none = np.zeros(len(values))
         sigma_x, sigma_y = fitter.widths_of(values[:, 3])
@@ -110,6 +119,11 @@ class FitPath:
         if not fitter.width.known:
             return {}
         return {"psf_sigma_px": self._sigma * fitter.width.ratio, "psf_sigma_ratio": fitter.width.ratio}
+
+
+def _place(frame: Frame) -> tuple[object, ...]:
+    settings = frame.settings
+    return settings.roi, settings.x_um, settings.y_um, settings.z_um
 
 
 def _inside(fit: FrameFit, shape: tuple[int, int]) -> np.ndarray:
