@@ -17,7 +17,7 @@ from smartscope_models.localization.sight import cells_of, conditions_of, level_
 from smartscope_models.packages import ModelPackage, open_package
 
 TASK = "localize"
-PACKAGES = {"gaussian": "localize_flat", "astigmatic": "localize_astigmatic"}
+PACKAGES = {"gaussian": "localize_flat"}
 """Shipped, by the model of the point spread function."""
 
 

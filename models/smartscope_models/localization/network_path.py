@@ -19,6 +19,8 @@ from smartscope_models.localization.sight import Z_UNIT_NM
 
 SAME = 3.0
 """Errors, the network's and the fit's together, within which both speak of one molecule."""
+LEAST_ERROR = 0.5
+"""Of a number of molecules."""
 AGREED = 2.0
 """Times what a surer place may differ from a less sure one of the same molecule: beyond, the network took what it saw
 in the frames before for the same molecule, and was wrong."""
@@ -54,12 +56,12 @@ class NetworkPath:
         together = surer(found.localizations, answer, calibration.excess / self._efficiency)
         # molecules that the fits found beside the network's were in none of its probabilities
         emitters = max(answer.number, float(len(together)))
-        share = len(together) / emitters if emitters > 0 else 1.0
+        share = min((len(together) + LEAST_ERROR) / max(emitters, LEAST_ERROR), 1.0)
         return replace(
             found,
             localizations=together,
             emitters=emitters,
-            emitters_error=max(answer.number_error, 0.5),
+            emitters_error=max(answer.number_error, LEAST_ERROR),
             kind=NETWORK,
             recall_health=share * found.agreement,
         )
