@@ -37,12 +37,12 @@ class DenoiseTask:
     def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
         """Denoise every frame; raises InputError for a movie that cannot be read, StageFailed if no image came back."""
         with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
-            instrument, known = _instrument(movie, inputs)
+            instrument, known = instrument_for(movie, inputs)
             asked = inputs.options.get("model")
             name, model = chosen_denoiser(str(asked) if asked else None, _own(inputs.options), instrument)
             watch, trust = Stopwatch(), list[float]()
             with FloatTiffWriter(part, len(movie), movie.shape) as writer:
-                for frame, result in _results(model, movie, watch):
+                for frame, result in results(model, movie, watch):
                     if result.image is None:
                         raise StageFailed(f"{name} gave no image of frame {frame.index}", remedy="choose a denoiser")
                     writer.write(result.image)
@@ -58,8 +58,8 @@ class DetectTask:
     def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
         """Detect in every frame; raises InputError for a movie that cannot be read."""
         with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
-            instrument, known = _instrument(movie, inputs)
-            name, model = _model(inputs.options, "model", "detect_spots", instrument)
+            instrument, known = instrument_for(movie, inputs)
+            name, model = named_model(inputs.options, "model", "detect_spots", instrument)
             watch = Stopwatch()
             count = write_table(part, DETECTION_COLUMNS, _detection_rows(model, movie, watch, report))
         return {"model": name, "detections": count, **watch.figures(), **known}
@@ -95,11 +95,11 @@ class TrackTask:
 
     def _movie(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
         with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
-            instrument, known = _instrument(movie, inputs)
+            instrument, known = instrument_for(movie, inputs)
             tracker_keys = set(plugins.options_model(KalmanTracker).model_fields)
             mine = {key: value for key, value in inputs.options.items() if key in tracker_keys}
             rest = {key: value for key, value in inputs.options.items() if key not in tracker_keys}
-            name, detector = _model(rest, "detector", "detect_spots", instrument)
+            name, detector = named_model(rest, "detector", "detect_spots", instrument)
             tracker: KalmanTracker = plugins.build("models", "track", mine, instrument)
             tracker.warm_up(movie.shape)
             watch = Stopwatch()
@@ -136,7 +136,7 @@ class Stopwatch:
         }
 
 
-def _instrument(movie: TiffMovie, inputs: TaskInputs) -> tuple[Instrument, dict[str, Any]]:
+def instrument_for(movie: TiffMovie, inputs: TaskInputs) -> tuple[Instrument, dict[str, Any]]:
     """The instrument as given, or with a camera fitted to the movie; and what was fitted."""
     if inputs.options.get("camera_given", True):
         return inputs.instrument, {}
@@ -148,7 +148,7 @@ def _instrument(movie: TiffMovie, inputs: TaskInputs) -> tuple[Instrument, dict[
     return Instrument(camera, inputs.instrument.optics), {**figures, "warnings": list(noise.warnings)}
 
 
-def _model(options: Mapping[str, Any], key: str, default: str, instrument: Instrument) -> tuple[str, Model]:
+def named_model(options: Mapping[str, Any], key: str, default: str, instrument: Instrument) -> tuple[str, Model]:
     """The model that the options name, built with the options that are left."""
     name = str(options.get(key) or default)
     return name, plugins.build("models", name, _own(options), instrument)
@@ -158,7 +158,7 @@ def _own(options: Mapping[str, Any]) -> dict[str, Any]:
     return {option: value for option, value in options.items() if option not in _RESERVED}
 
 
-def _results(model: Model, movie: TiffMovie, watch: Stopwatch) -> Iterator[tuple[Frame, Result]]:
+def results(model: Model, movie: TiffMovie, watch: Stopwatch) -> Iterator[tuple[Frame, Result]]:
     """Every frame through the model, with as many earlier ones as it wants."""
     model.warm_up(movie.shape)
     recent: list[Frame] = []
@@ -170,7 +170,7 @@ def _results(model: Model, movie: TiffMovie, watch: Stopwatch) -> Iterator[tuple
 
 
 def _detection_rows(model: Model, movie: TiffMovie, watch: Stopwatch, report: Report) -> Iterator[tuple[object, ...]]:
-    for frame, result in _results(model, movie, watch):
+    for frame, result in results(model, movie, watch):
         if (found := result.detections) is not None:
             for x, y, size, intensity, label in zip(*_columns(found), strict=True):
                 yield frame.index, x, y, size, intensity, int(label)
@@ -184,7 +184,7 @@ def _columns(found: Detections) -> list[list[float]]:
 def _track_rows(
     detector: Model, tracker: KalmanTracker, movie: TiffMovie, watch: Stopwatch, report: Report
 ) -> Iterator[tuple[object, ...]]:
-    for frame, result in _results(detector, movie, watch):
+    for frame, result in results(detector, movie, watch):
         if (found := result.detections) is not None:
             ids = tracker.follow(frame, found)
             for track_id, x, y in zip(ids.tolist(), found.x_px.tolist(), found.y_px.tolist(), strict=True):

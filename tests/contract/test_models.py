@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from smartscope import plugins
-from smartscope.config import CameraCalibration, OpticsConfig
+from smartscope.config import CameraCalibration, OpticsConfig, PointSpreadConfig
 from smartscope.frame import Frame
 from smartscope.ports import Instrument, Model
 from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Result
 from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check
 
 INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
+LOCALIZE = "smartscope_models.localization.localizer:MoleculeLocalizer"
 
 
 class TestDenoise(ModelContract):
@@ -63,6 +64,17 @@ class TestDarkSpots(ModelContract):
         return plugins.build(
             "models", "detect_spots", {"polarity": "dark", "sigma_px": 3.0, "max_spots": 3}, INSTRUMENT
         )
+
+
+class TestLocalize(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", LOCALIZE, {}, INSTRUMENT)
+
+
+class TestLocalizeAstigmatic(ModelContract):
+    def make(self) -> Model:
+        optics = OpticsConfig(point_spread=PointSpreadConfig(model="astigmatic", sigma_px=1.2))
+        return plugins.build("models", LOCALIZE, {"max_spots": 40}, Instrument(CameraCalibration(em_gain=100), optics))
 
 
 class TestCells(ModelContract):

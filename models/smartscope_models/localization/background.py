@@ -55,7 +55,7 @@ def first_background(light, read, out):  # type: ignore[no-untyped-def]
             left, right = c * width // columns, (c + 1) * width // columns
             some = np.sort(light[a:b, left:right].copy().ravel())
             level = max(float(some[int(DARK * (len(some) - 1))]), 0.0)
-            cells[r, c] = max(level + 0.67 * math.sqrt(level + read[(a + b) // 2, (left + right) // 2]), 0.05)
+            cells[r, c] = max(level + 0.67 * math.sqrt(level + read[a:b, left:right].min()), 0.05)
     for i in range(height):
         out[i] = 0
     _spread_out(cells, out)

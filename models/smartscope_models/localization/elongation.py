@@ -10,6 +10,9 @@ from numba import njit
 from smartscope_models.localization.fit_kernels import FAINTEST, factorise, solve, widths
 from smartscope_models.localization.joint import LARGEST_GROUP, place_window, profiles_of
 
+FARTHEST = 1.5
+"""Half the distance of two spots, over their width, that one may be taken for: beyond, there would be two maxima."""
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def excess_shape(field, spot, curve, bench, lower, step):  # type: ignore[no-untyped-def]
@@ -19,7 +22,7 @@ def excess_shape(field, spot, curve, bench, lower, step):  # type: ignore[no-unt
     p blurred a little more is p + sxx/2 p_xx + syy/2 p_yy + sxy p_xy. False where the information is not positive.
     """
     window = bench.windows[LARGEST_GROUP]
-    place_window(spot, curve, 0, field.light.shape, window)
+    place_window(spot, curve, field.light.shape, window)
     across, down, _, _ = profiles_of(spot, window, curve, bench.profiles)
     sx, sy, _, _ = widths(spot[3], curve)
     matrix, vector, by = np.zeros((6, 6)), np.zeros(6), np.empty(6)
@@ -62,7 +65,8 @@ def elongation(field, spot, curve, bench):  # type: ignore[no-untyped-def]
     along[3], along[4], along[5] = math.cos(angle) ** 2, math.sin(angle) ** 2, math.sin(2 * angle)
     solve(lower, along, solved)
     variance = along[3] * solved[3] + along[4] * solved[4] + along[5] * solved[5]
-    half = math.sqrt(longest)
+    sx, sy, _, _ = widths(spot[3], curve)
+    half = math.sqrt(min(longest, FARTHEST * FARTHEST * sx * sy))
     return longest / math.sqrt(variance), half * math.cos(angle), half * math.sin(angle)
 
 

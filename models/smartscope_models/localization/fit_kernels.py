@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 ROOT_2 = math.sqrt(2.0)
@@ -32,6 +33,15 @@ def widths(t, curve):  # type: ignore[no-untyped-def]
     sx, sy = sigma * math.sqrt(1 + u * u), sigma * math.sqrt(1 + v * v)
     scale = sigma * sigma / depth
     return sx, sy, scale * u / sx, scale * v / sy
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def widths_of(heights, curve):  # type: ignore[no-untyped-def]
+    """(2, K): sigma_x and sigma_y at each t (K,)."""
+    out = np.empty((2, len(heights)))
+    for k in range(len(heights)):
+        out[0, k], out[1, k], _, _ = widths(heights[k], curve)
+    return out
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -1,5 +1,8 @@
-"""A frame's molecules by fits alone, for frames of one size: places, groups, revision, errors; learns width and
-brightness as it goes."""
+"""All molecules of a frame: fits in groups; spots added, split, joined and taken away until the frame is explained.
+
+The way of 3D-DAOSTORM (Babcock et al., Opt Nanoscopy 1:6, 2012), find in what is left and fit all again, with two
+differences: neighbours are one least-uncertainty problem instead of taking turns, and what is added has to win odds.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,15 @@ import numpy as np
 
 from smartscope.config import PointSpreadConfig
 from smartscope_models.calibration import Floats
-from smartscope_models.localization.background import first_background
+from smartscope_models.localization.background import first_background, refine_background
 from smartscope_models.localization.brightness import Brightness
 from smartscope_models.localization.candidates import half_profile, maxima, score_map, threshold
 from smartscope_models.localization.fit_elliptical import MARGIN, astigmatic_curve
-from smartscope_models.localization.fit_kernels import widths
-from smartscope_models.localization.frame_fit import FIGURES, conclude, first_spots, revise, settle
-from smartscope_models.localization.joint import Bench, Doubles, Field, paint
-from smartscope_models.localization.revise import Beliefs
+from smartscope_models.localization.fit_kernels import widths, widths_of
+from smartscope_models.localization.frame_fit import add_light, agreement, sweep
+from smartscope_models.localization.joint import Beliefs, Bench, Doubles, Field
+from smartscope_models.localization.proposals import births, departures, splits
+from smartscope_models.localization.revise import revise
 from smartscope_models.localization.width import WidthMeter
 
 LINK = 4.0
@@ -26,6 +30,12 @@ MODEL_ERROR = 0.04
 """How far a calibrated Gaussian may be from the shape of a real spot, over its height."""
 SURE = 8.0
 """Photons over their error from which a spot teaches the brightness."""
+FIRST, BETWEEN, LAST = np.array([5, 0.05]), np.array([3, 0.02]), np.array([12, 1e-3])
+TRIAL = np.array([[4, 0.02], [10, 0.02]])
+"""Effort of the fits, see :func:`fit_group`; TRIAL: before and after a change."""
+NO_ERRORS = np.empty((0, 4))
+ROUNDS = 2
+"""Times spots are added, split, taken away and joined."""
 FIRST_PASSES = 3
 """Times the first frame is begun anew, with the width that its own spots show."""
 SETTLED = 0.03
@@ -61,15 +71,20 @@ class FrameFitter:
         false_alarms_per_megapixel: float = 1.0,
         max_spots: int = 5000,
         self_calibrating: bool = True,
+        experience: FrameFitter | None = None,
     ) -> None:
-        """sigma_px: width of a spot, in focus; ``self_calibrating``: use the width that lone spots show."""
-        self.width, self.brightness = WidthMeter(), Brightness()
+        """sigma_px: width of a spot, in focus; ``self_calibrating``: use the width that lone spots show.
+
+        experience: another fitter, for frames of another size, whose width and brightness are this one's too.
+        """
+        self.width: WidthMeter = experience.width if experience else WidthMeter()
+        self.brightness: Brightness = experience.brightness if experience else Brightness()
         self._psf, self._sigma, self._learns = psf, sigma_px, self_calibrating
         self._alarms = false_alarms_per_megapixel
         maps = [np.zeros(shape, np.float32) for _ in range(4)]
         self._model, self._background, self._maps = maps[0], maps[1], (maps[2], maps[3])
         self._table, self._places = np.zeros((max_spots, 4)), np.zeros((max_spots, 2), np.int64)
-        self._tuned_to(1.0)
+        self._tuned_to(self.width.ratio if self_calibrating else 1.0)
 
     def _tuned_to(self, ratio: float) -> None:
         """Everything that depends on the width, which is ``ratio`` times the configured one."""
@@ -99,37 +114,53 @@ class FrameFitter:
         if self._learns and not self.width.known:
             count, beliefs = self._begun_with_its_own_width(field, starts, count, beliefs)
         if revised:
-            count = revise(
-                field, self._table, count, beliefs, self._half, self._maps, self._places, self._height, self._bench
-            )
-        table, figures = self._table[:count], np.empty((count, FIGURES))
-        conclude(field, table, beliefs, figures, self._bench)
+            count = self._revised(field, count, beliefs)
+        table, errors, under = self._table[:count], np.empty((count, 4)), np.empty((count, 2))
+        sweep(field, table, beliefs, LAST, errors, self._bench)
+        agreement(field, table, self._curve, under, self._bench)
         if self._learns:
-            self._learn(field, table, figures)
-        good = np.isfinite(figures).all(1)
+            self._learn(field, table, errors)
+        good = np.isfinite(errors).all(1)
         chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
-        return FrameFit(table[good].copy(), figures[good, :4], figures[good, 4], figures[good, 5], chi2)
+        return FrameFit(table[good].copy(), errors[good], under[good, 0], under[good, 1], chi2)
 
     def _begun(self, field: Field, starts: Doubles | None) -> tuple[int, Beliefs]:
         """Background, first spots, first fits; how many spots, and what is believed of them."""
         first_background(field.light, field.read, self._background)
         np.add(self._background, field.read, out=self._model)
-        score, amount = self._maps
         if starts is None:
-            score_map(field, self._half, self._bench, score, amount)
-            found = maxima(score, self._threshold, self._places)
-            rows, columns = self._places[:found].T
-            beliefs = self._beliefs(amount[rows, columns].astype(np.float64))
-            count = first_spots(field, self._table, self._places, found, amount, self._height, beliefs, self._bench)
-        else:
-            count = min(len(starts), len(self._table))
-            self._table[:count, 3] = self._height
-            self._table[:count, : starts.shape[1]] = starts[:count]
-            beliefs = self._beliefs(self._table[:count, 2])
-            for spot in self._table[:count]:
-                paint(self._model, spot, 1.0, self._curve, self._bench)
-        settle(field, self._table, count, beliefs, self._bench)
-        return count, self._beliefs(self._table[:count, 2])
+            starts = self._candidates(field)
+        count = min(len(starts), len(self._table))
+        table = self._table[:count]
+        table[:, 3] = self._height
+        table[:, : starts.shape[1]] = starts[:count]
+        np.clip(table[:, 2], 1.0, None, out=table[:, 2])
+        add_light(field, table, self._curve, self._bench)
+        beliefs = self._beliefs(table[:, 2])
+        sweep(field, table, beliefs, FIRST, NO_ERRORS, self._bench)
+        refine_background(field)
+        sweep(field, table, beliefs, FIRST, NO_ERRORS, self._bench)
+        return count, self._beliefs(table[:, 2])
+
+    def _revised(self, field: Field, count: int, beliefs: Beliefs) -> int:
+        """Rounds of spots added, split, taken away and joined; how many spots then."""
+        table, curve, bench = self._table, self._curve, self._bench
+        for _ in range(ROUNDS):
+            missing = births(field, self._half, self._maps, self._places, self._height, bench)
+            count = revise(field, table, count, missing, beliefs, TRIAL, bench)
+            refine_background(field)
+            count = revise(field, table, count, splits(field, table[:count], curve, bench), beliefs, TRIAL, bench)
+            sweep(field, table[:count], beliefs, BETWEEN, NO_ERRORS, bench)
+            refine_background(field)
+            count = revise(field, table, count, departures(field, table[:count], curve), beliefs, TRIAL, bench)
+        return count
+
+    def _candidates(self, field: Field) -> Doubles:
+        """(K, 3): x, y and N of the maxima of the score."""
+        score, amount = self._maps
+        score_map(field, self._half, self._bench, score, amount)
+        rows, columns = self._places[: maxima(score, self._threshold, self._places)].T
+        return np.column_stack([columns, rows, amount[rows, columns]]).astype(np.float64)
 
     def _beliefs(self, shots: Doubles) -> Beliefs:
         density = max(len(shots), 1) / self._model.size / self._per_height
@@ -149,9 +180,9 @@ class FrameFitter:
             count, beliefs = self._begun(field, starts)
         return count, beliefs
 
-    def _learn(self, field: Field, table: Doubles, figures: Doubles) -> None:
+    def _learn(self, field: Field, table: Doubles, errors: Doubles) -> None:
         """Remember width and brightness; take the width into use where it has changed."""
-        self.brightness.learn(table[table[:, 2] > SURE * figures[:, 2], 2])
+        self.brightness.learn(table[table[:, 2] > SURE * errors[:, 2], 2])
         self.width.learn(field, table, self._curve, self._ratio, self._bench)
         if self.width.known and abs(self.width.ratio / self._ratio - 1) > 1e-3:
             self._tuned_to(self.width.ratio)
@@ -161,7 +192,7 @@ class FrameFitter:
         """Width in use, in focus."""
         return float(self._curve[1])
 
-    def widths_of(self, heights: Doubles) -> tuple[Doubles, Doubles]:
-        """sigma_x and sigma_y (K,) of spots with these last values."""
-        both = np.array([widths(t, self._curve)[:2] for t in heights]).reshape(-1, 2)
-        return both[:, 0], both[:, 1]
+    def widths_of(self, heights: Doubles) -> Doubles:
+        """(2, K): sigma_x and sigma_y of spots with these last values."""
+        both: Doubles = widths_of(heights, self._curve)
+        return both

@@ -39,6 +39,21 @@ class Field(NamedTuple):
     background: Floats
 
 
+class Beliefs(NamedTuple):
+    """What is known of spots before this frame is looked at closely."""
+
+    curve: Doubles
+    """(6,): how t rules the widths, see :mod:`fit_kernels`."""
+    reach_px: float
+    """Distance below which spots are fitted together."""
+    log_density: float
+    """ln of the expected number of spots per px² and, where t is a height, per nm of it."""
+    brightness: Doubles
+    """(4,), see :class:`Brightness`."""
+    model_error: float
+    """How far the shape of a real spot may differ from the model's, over its height: one standard deviation."""
+
+
 class Bench(NamedTuple):
     """Work memory for frames of one size."""
 
@@ -62,18 +77,19 @@ class Bench(NamedTuple):
     def of(cls, shape: tuple[int, int], widest_px: float, free: int) -> Bench:
         """For frames of this (H, W), spots up to this width, and so many free parameters each (3 or 4)."""
         side, size = 2 * math.ceil(REACH * widest_px) + 1, LARGEST_GROUP * free
-        maps = (np.zeros(shape, np.float32) for _ in range(4))
+        mean, weight, rest, inside = np.zeros((4, *shape), np.float32)
         stamps = np.zeros((2, LARGEST_GROUP, free, side, side), np.float32)
         windows, profiles = np.zeros((LARGEST_GROUP + 1, 4), np.int64), np.zeros((2, 3, side))
-        matrices, vectors = (np.zeros((size, size)) for _ in range(2)), (np.zeros(size) for _ in range(2))
-        return cls(*maps, stamps, windows, profiles, *matrices, *vectors, np.zeros((LARGEST_GROUP, 4)))
+        (matrix, lower), (vector, step) = np.zeros((2, size, size)), np.zeros((2, size))
+        spots = np.zeros((LARGEST_GROUP, 4))
+        return cls(mean, weight, rest, inside, stamps, windows, profiles, matrix, lower, vector, step, spots)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def place_window(spot, curve, margin, shape, out):  # type: ignore[no-untyped-def]
+def place_window(spot, curve, shape, out):  # type: ignore[no-untyped-def]
     """out (4,): first and last + 1 row and column of a spot's pixels, cut at the frame's edges."""
     sx, sy, _, _ = widths(spot[3], curve)
-    radius = math.ceil(REACH * max(sx, sy)) + margin
+    radius = math.ceil(REACH * max(sx, sy))
     row, column = math.floor(spot[1] + 0.5), math.floor(spot[0] + 0.5)
     out[0], out[1] = max(row - radius, 0), min(row + radius + 1, shape[0])
     out[2], out[3] = max(column - radius, 0), min(column + radius + 1, shape[1])
@@ -93,7 +109,7 @@ def profiles_of(spot, window, curve, profiles):  # type: ignore[no-untyped-def]
 def paint(image, spot, sign, curve, bench):  # type: ignore[no-untyped-def]
     """Add ``sign`` times the light of one spot (4,) to the image."""
     window = bench.windows[LARGEST_GROUP]
-    place_window(spot, curve, 0, image.shape, window)
+    place_window(spot, curve, image.shape, window)
     across, down, _, _ = profiles_of(spot, window, curve, bench.profiles)
     for i in range(down.shape[1]):
         scale, target = np.float32(sign * spot[2] * down[0, i]), image[window[0] + i, window[2] : window[3]]
@@ -124,7 +140,7 @@ def _open(model, table, members, curve, bench):  # type: ignore[no-untyped-def]
     windows = bench.windows
     top, bottom, left, right = model.shape[0], 0, model.shape[1], 0
     for k in range(len(members)):
-        place_window(table[members[k]], curve, 0, model.shape, windows[k])
+        place_window(table[members[k]], curve, model.shape, windows[k])
         top, bottom = min(top, windows[k, 0]), max(bottom, windows[k, 1])
         left, right = min(left, windows[k, 2]), max(right, windows[k, 3])
     for i in range(top, bottom):
@@ -174,7 +190,7 @@ def _score(k, free, bench):  # type: ignore[no-untyped-def]
             for j in range(right - left):
                 out[j] = source[j] * weight[j]
                 total += source[j] * rest[j]
-            score += total
+            score += float(total)
         bench.vector[k * free + a] = score
 
 
@@ -194,7 +210,7 @@ def _block(k, m, free, bench):  # type: ignore[no-untyped-def]
                     line = np.float32(0)
                     for j in range(right - left):
                         line += one[j] * two[j]
-                    total += line
+                    total += float(line)
             bench.matrix[k * free + a, m * free + b] = total
 
 
@@ -223,6 +239,13 @@ def _linearise(field, box, count, free, curve, brightness, bench):  # type: igno
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def held_in(spot, shape):  # type: ignore[no-untyped-def]
+    """Move a spot (4,) to the nearest place where one may lie."""
+    for a in range(2):
+        spot[a] = min(max(spot[a], -OUTSIDE_PX), shape[1 - a] - 1 + OUTSIDE_PX)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _move(spots, count, free, curve, step, shape):  # type: ignore[no-untyped-def]
     """Take the step, shortened where it is too long for the quadratic model; the longest move in pixels."""
     moved, longest = 0.0, 0.25 * (curve[5] - curve[4])
@@ -231,7 +254,8 @@ def _move(spots, count, free, curve, step, shape):  # type: ignore[no-untyped-de
         for a in range(2):
             s = min(max(step[at + a], -LONGEST_STEP_PX), LONGEST_STEP_PX)
             moved = max(moved, abs(s))
-            spots[k, a] = min(max(spots[k, a] + s, -OUTSIDE_PX), shape[1 - a] - 1 + OUTSIDE_PX)
+            spots[k, a] += s
+        held_in(spots[k], shape)
         s = min(max(step[at + 2], -0.7 * spots[k, 2]), 2 * spots[k, 2] + 1)
         spots[k, 2] = max(spots[k, 2] + s, 1.0)
         if free > 3:
@@ -241,13 +265,13 @@ def _move(spots, count, free, curve, step, shape):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fit_group(field, table, members, curve, brightness, limit, tolerance, bench):  # type: ignore[no-untyped-def]
-    """Fit the spots ``members`` (n,) of table together, at most ``limit`` steps, until none moves by ``tolerance``.
+def fit_group(field, table, members, beliefs, effort, bench):  # type: ignore[no-untyped-def]
+    """Fit the spots ``members`` (n,) of table together; effort (2,): most steps, and the last step's length in pixels.
 
     Table and model are brought up to date. Returns half the logarithm of the determinant of the Fisher information
     before the last step, whose Cholesky factor stays in the bench; NaN, and nothing is changed, where there is none.
     """
-    model, free = field.model, bench.stamps.shape[2]
+    model, curve, free = field.model, beliefs.curve, bench.stamps.shape[2]
     count = len(members)
     size = count * free
     lower, vector, step = bench.lower[:size, :size], bench.vector[:size], bench.step[:size]
@@ -255,8 +279,8 @@ def fit_group(field, table, members, curve, brightness, limit, tolerance, bench)
     for k in range(count):
         bench.spots[k] = table[members[k]]
     damping, promise = 0.0, np.inf
-    for _ in range(limit):
-        _linearise(field, box, count, free, curve, brightness, bench)
+    for _ in range(int(effort[0])):
+        _linearise(field, box, count, free, curve, beliefs.brightness, bench)
         while not factorise(bench.matrix, damping, lower):
             damping = 10 * damping + 1e-3
             if damping > 1e3:
@@ -267,7 +291,7 @@ def fit_group(field, table, members, curve, brightness, limit, tolerance, bench)
             promised += step[a] * vector[a]
         damping = 0.2 * damping if promised < promise else 4 * damping + 0.01
         promise = promised
-        if _move(bench.spots, count, free, curve, step, model.shape) < tolerance:
+        if _move(bench.spots, count, free, curve, step, model.shape) < effort[1]:
             break
     half_log = 0.0
     for a in range(size):

@@ -10,36 +10,18 @@ Nothing here is a threshold on a spot's appearance, and none depends on how full
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from smartscope_models.localization.fit_kernels import FAINTEST, widths
-from smartscope_models.localization.joint import Doubles, fit_group, paint, place_window
+from smartscope_models.localization.joint import fit_group, paint, place_window
 
 COMPANY = 6
 """Spots that are fitted again with a change, at most."""
-TRIAL_STEPS = 10
-TRIAL_TOLERANCE_PX = 0.02
 STRAY_PX = 3
 """A spot that goes farther in a trial was not what the trial was about."""
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
-
-
-class Beliefs(NamedTuple):
-    """What is known of spots before this frame is looked at closely."""
-
-    curve: Doubles
-    """(6,) how t rules the widths, see :mod:`fit_kernels`."""
-    reach_px: float
-    """Distance below which spots are fitted together."""
-    log_density: float
-    """ln of the expected number of spots per px² and, where t is a height, per nm of it."""
-    brightness: Doubles
-    """(4,), see :class:`Brightness`."""
-    model_error: float
-    """How far the shape of a real spot may differ from the model's, over its height: one standard deviation."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -63,7 +45,7 @@ def _company(table, count, x, y, reach, own, out):  # type: ignore[no-untyped-de
     gaps[:found] = -1.0
     for k in range(count):
         gap = (table[k, 0] - x) ** 2 + (table[k, 1] - y) ** 2
-        if gap > reach * reach or np.any(own == k):
+        if gap > reach * reach or table[k, 2] == 0 or np.any(own == k):
             continue
         at = min(found, len(out) - 1)
         if found == len(out) and gaps[at] <= gap:
@@ -94,10 +76,11 @@ def _region(kept, added, curve, shape):  # type: ignore[no-untyped-def]
     window = np.empty(4, np.int64)
     for spots in (kept, added):
         for k in range(len(spots)):
-            place_window(spots[k], curve, STRAY_PX, shape, window)
+            place_window(spots[k], curve, shape, window)
             top, bottom = min(top, window[0]), max(bottom, window[1])
             left, right = min(left, window[2]), max(right, window[3])
-    return top, bottom, left, right
+    top, left = max(top - STRAY_PX, 0), max(left - STRAY_PX, 0)
+    return top, min(bottom + STRAY_PX, shape[0]), left, min(right + STRAY_PX, shape[1])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -116,7 +99,7 @@ def _doubt(field, kept, curve, model_error):  # type: ignore[no-untyped-def]
     """Log-likelihood that a wrong shape of the spots there may win for a change: half their summed (error · S/N)²."""
     total, window = 0.0, np.empty(4, np.int64)
     for k in range(len(kept)):
-        place_window(kept[k], curve, 0, field.model.shape, window)
+        place_window(kept[k], curve, field.model.shape, window)
         around = field.background[(window[0] + window[1]) // 2, (window[2] + window[3]) // 2]
         sx, sy, _, _ = widths(kept[k, 3], curve)
         total += kept[k, 2] * kept[k, 2] / (kept[k, 2] + 4 * math.pi * sx * sy * around)
@@ -124,21 +107,19 @@ def _doubt(field, kept, curve, model_error):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def attempt(field, table, count, removed, added, beliefs, bench):  # type: ignore[no-untyped-def]
+def _attempt(field, table, count, removed, added, beliefs, efforts, bench):  # type: ignore[no-untyped-def]
     """Replace the rows ``removed`` (r,) of table by ``added`` (a, 4) if the evidence grows; the number of rows then.
 
-    Rows in use are the first ``count``; the last of them take the places of those removed.
+    Rows in use are the first ``count``; the photons of one that goes become 0.
     """
-    curve, brightness, model = beliefs.curve, beliefs.brightness, field.model
-    if count + len(added) > len(table):
-        return count
+    curve, model = beliefs.curve, field.model
     centre = added[0] if len(added) == 1 else table[removed[0]]
     work = np.empty(COMPANY, np.int64)
     before = _company(table, count, centre[0], centre[1], beliefs.reach_px, removed, work)
     members = work[:before]
     old = 0.0
     if before:
-        old = fit_group(field, table, members, curve, brightness, 4, TRIAL_TOLERANCE_PX, bench)
+        old = fit_group(field, table, members, beliefs, efforts[0], bench)
     kept = table[members].copy()
     stayed = before - len(removed)
     rest = np.empty(stayed + len(added), np.int64)
@@ -154,19 +135,39 @@ def attempt(field, table, count, removed, added, beliefs, bench):  # type: ignor
         paint(model, table[k], 1.0, curve, bench)
     new = 0.0
     if len(rest):
-        new = fit_group(field, table, rest, curve, brightness, TRIAL_STEPS, TRIAL_TOLERANCE_PX, bench)
+        new = fit_group(field, table, rest, beliefs, efforts[1], bench)
     gain += _likelihood(field, region) + _log_priors(table, rest, beliefs) - new
     gain += (len(rest) - before) * bench.stamps.shape[2] * HALF_LOG_2_PI
     doubt = _doubt(field, kept, curve, beliefs.model_error) * (len(rest) - before)
-    if not gain > doubt or _strayed(kept, added, table, rest, len(removed)):
-        for k in rest:
-            paint(model, table[k], -1.0, curve, bench)
-        for k in range(before):
-            table[members[k]] = kept[k]
-            paint(model, kept[k], 1.0, curve, bench)
-        return count
-    count += len(added)
-    for k in np.sort(removed)[::-1]:
-        count -= 1
-        table[k] = table[count]
+    if gain > doubt and not _strayed(kept, added, table, rest, len(removed)):
+        table[removed, 2] = 0
+        return count + len(added)
+    for k in rest:
+        paint(model, table[k], -1.0, curve, bench)
+    for k in range(before):
+        table[members[k]] = kept[k]
+        paint(model, kept[k], 1.0, curve, bench)
     return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def revise(field, table, count, proposals, beliefs, efforts, bench):  # type: ignore[no-untyped-def]
+    """Try one proposal (P, 12), see :mod:`proposals`, after the other; the number of rows in use then.
+
+    efforts (2, 2): of the fits before and after a change, see :func:`fit_group`.
+    """
+    for row in proposals:
+        gone, come = int(row[0]), int(row[1])
+        removed = row[2 : 2 + gone].astype(np.int64)
+        stale = count + come > len(table)
+        for k in removed:
+            stale = stale or table[k, 2] == 0
+        if not stale:
+            added = row[4 : 4 + 4 * come].copy().reshape(come, 4)
+            count = _attempt(field, table, count, removed, added, beliefs, efforts, bench)
+    left = 0
+    for k in range(count):
+        if table[k, 2] > 0:
+            table[left] = table[k]
+            left += 1
+    return left

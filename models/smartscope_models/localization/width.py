@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 
 from smartscope_models.localization.elongation import excess_variance
 from smartscope_models.localization.groups import pairs_within
@@ -20,6 +21,25 @@ LARGEST_CHANGE = 0.5
 """Excess of variance, over the model's, that one measurement may report: beyond, the first-order step is not valid."""
 FIRM = 0.15
 """Standard error of that excess above which a spot is too faint to tell."""
+
+NARROWEST, WIDEST = 0.5, 2.5
+"""Measured over configured width that is believed at most."""
+
+
+@njit(nogil=True, cache=True)
+def _excess_of_lone(field, table, reach, curve, bench):  # type: ignore[no-untyped-def]
+    """Excess variance of the spots of table (K, 4) that have no other within ``reach``, if it can be told."""
+    alone = np.ones(len(table), np.bool_)
+    for a, b in pairs_within(table, reach):
+        alone[a] = alone[b] = False
+    out, count = np.empty(len(table)), 0
+    for k in range(len(table)):
+        if alone[k]:
+            value, error = excess_variance(field, table[k], curve, bench)
+            if error < FIRM:
+                out[count] = value
+                count += 1
+    return out[:count]
 
 
 class WidthMeter:
@@ -39,18 +59,12 @@ class WidthMeter:
         """Measured over configured width; 1 until it is known."""
         if not self.known:
             return 1.0
-        return math.sqrt(float(np.median(self._recent[: min(self._seen, MEMORY)])))
+        measured = math.sqrt(float(np.median(self._recent[: min(self._seen, MEMORY)])))
+        return min(max(measured, NARROWEST), WIDEST)
 
     def learn(self, field: Field, table: Doubles, curve: Doubles, ratio: float, bench: Bench) -> None:
         """Measure the lone spots of table (K, 4), which were fitted with ``ratio`` times the configured width."""
-        alone = np.ones(len(table), bool)
-        alone[pairs_within(table, ALONE * curve[1]).ravel()] = False
-        found = [excess_variance(field, spot, curve, bench) for spot in table[alone]]
-        excess = np.array([value for value, error in found if error < FIRM])[:MEMORY]
+        excess = _excess_of_lone(field, table, ALONE * curve[1], curve, bench)[:MEMORY]
         relative = ratio**2 * (1 + np.clip(excess, -LARGEST_CHANGE, LARGEST_CHANGE))
         self._recent[(self._seen + np.arange(len(relative))) % MEMORY] = relative
         self._seen += len(relative)
-
-    def forget(self) -> None:
-        """Begin anew: what was measured came from a model that was far off."""
-        self._seen = 0

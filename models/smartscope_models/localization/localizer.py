@@ -1,0 +1,121 @@
+"""The live model ``localize``: who looks at a frame, and what of the answer policies and records are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from smartscope.errors import PluginError
+from smartscope.frame import Frame
+from smartscope.ports import Instrument
+from smartscope.result import Localizations, Result
+from smartscope_models.calibration import SensorCalibration
+from smartscope_models.localization.finder import Finder, Found
+from smartscope_models.localization.fit_path import FitPath
+
+MEASURED, THEORETICAL = 0.2, 0.4
+"""How far, relatively, spots may be from a measured width, and from the theory's, before the frame is distrusted."""
+FOREIGN_TRUST = 0.3
+"""Trust in a frame whose spots are not those of the calibration."""
+
+
+class MoleculeLocalizer:
+    """Finds the single molecules of each raw frame, with errors that hold, and counts those that glow."""
+
+    history = 0
+    reads: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        setup: Instrument,
+        *,
+        sigma_px: Annotated[float, Field(ge=0.6, le=10)] | None = None,
+        false_alarms_per_megapixel: Annotated[float, Field(gt=0, le=10_000)] = 1.0,
+        self_calibrating: bool = True,
+        max_spots: Annotated[int, Field(ge=1, le=100_000)] = 5000,
+    ) -> None:
+        """sigma_px: width of a spot, in focus; None: the configured one, or else 0.21 wavelength / NA.
+
+        self_calibrating: use the width that lone spots show.
+
+        Raises:
+            PluginError: the configured point spread function is no Gaussian.
+        """
+        optics, camera = setup.optics, setup.camera
+        psf = optics.point_spread
+        if psf.model == "spline":
+            raise PluginError(
+                "localize fits Gaussians, and the configured point spread function is a spline",
+                where="optics.point_spread.model",
+                allowed="gaussian, astigmatic",
+                remedy="name a model that fits splines",
+            )
+        widefield = max(0.21 * optics.emission_nm / optics.numerical_aperture / camera.pixel_size_nm, 0.6)
+        told = sigma_px or psf.sigma_px
+        self._tolerance = MEASURED if told else THEORETICAL
+        self._pixel_nm = camera.pixel_size_nm
+        self._calibration = SensorCalibration(camera)
+        self._finder: Finder = FitPath(
+            psf,
+            told or widefield,
+            camera.quantum_efficiency,
+            false_alarms_per_megapixel=false_alarms_per_megapixel,
+            max_spots=max_spots,
+            self_calibrating=self_calibrating,
+        )
+
+    def warm_up(self, shape: tuple[int, int]) -> None:
+        """Compile, and allocate for frames of this (H, W)."""
+        self._finder.warm_up(shape)
+
+    def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
+        """``so_far`` with the molecules of ``frames[-1]``, their figures, and what they tell of the frame's worth."""
+        frame, finder = frames[-1], self._finder
+        found = finder.find(frame, self._calibration.of(frame))
+        doubts = (*found.doubts, *self._foreign(found))
+        figures = {**self._figures(found, frame.pixels.size), "localizer": float(finder.kind)}
+        return replace(
+            so_far,
+            localizations=found.localizations,
+            quality={**so_far.quality, **figures},
+            trust=so_far.trust * math.prod(factor for factor, _ in doubts),
+            why_trust="; ".join([why for why in (so_far.why_trust, *(why for _, why in doubts)) if why]),
+        )
+
+    def _figures(self, found: Found, pixels: int) -> dict[str, float]:
+        area_um2 = pixels * (self._pixel_nm / 1000) ** 2
+        return {
+            "emitters": found.emitters,
+            "emitters_error": found.emitters_error,
+            "density_per_um2": found.emitters / area_um2,
+            "density_error_per_um2": found.emitters_error / area_um2,
+            "recall_health": found.recall_health,
+            **_medians(found.localizations, self._pixel_nm),
+            **found.figures,
+        }
+
+    def _foreign(self, found: Found) -> tuple[tuple[float, str], ...]:
+        """Doubt in a calibration that the spots contradict."""
+        ratio = found.figures.get("psf_sigma_ratio", 1.0)
+        if abs(ratio - 1) <= self._tolerance:
+            return ()
+        why = f"spots are {ratio:.2f} times as wide as the calibration says: check pixel size, emission and focus"
+        return ((FOREIGN_TRUST, why),)
+
+
+def _medians(table: Localizations, pixel_nm: float) -> dict[str, float]:
+    """Figures that need at least one molecule."""
+    if not len(table):
+        return {}
+    lateral = np.sqrt(0.5 * (table.x_error_px.astype(float) ** 2 + table.y_error_px.astype(float) ** 2))
+    return {
+        "localization_error_nm": pixel_nm * float(np.median(lateral)),
+        "spot_photons": float(np.median(table.photons)),
+        "spot_background": float(np.median(table.background)),
+        "misfit": float(np.median(table.misfit)),
+    }
