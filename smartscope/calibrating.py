@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smartscope.app import Hardware, open_hardware
 from smartscope.calibration import StageCalibration, measure_stage_affine
+from smartscope.calibration_files import read_instrument
 from smartscope.camera_calibration.folder import refuse_existing, write_calibration
-from smartscope.camera_calibration.movies import level_of
+from smartscope.camera_calibration.movies import frames_of, level_of
 from smartscope.camera_calibration.photon_transfer import PhotonTransfer, photon_transfer
 from smartscope.camera_calibration.series import SeriesTaker, Wanted
 from smartscope.camera_calibration.verdict import warnings
@@ -23,6 +26,10 @@ from smartscope.command import SetExposure, SetLight
 from smartscope.config import CameraCalibration, ExperimentConfig
 from smartscope.errors import DeviceError, InputError, Interrupted, Refused, SmartscopeError
 from smartscope.frame import Frame
+from smartscope.optics.point_spread.astigmatic import AstigmatismFit, fit_astigmatism
+from smartscope.optics.point_spread.bead_stack import BeadCalibration, spline_from_beads
+from smartscope.optics.point_spread.spline_file import save_spline
+from smartscope.optics.point_spread.widths import gaussian_widths
 from smartscope.ports import Clock
 from smartscope.progress import counting
 from smartscope.safety.gate import SafetyGate
@@ -38,6 +45,16 @@ class CameraOutcome:
     camera: CameraCalibration
     """With the maps' paths as they are from here."""
     found: PhotonTransfer
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PointSpreadOutcome:
+    """What a stack of beads told of the point spread function; the file is written."""
+
+    beads: BeadCalibration
+    astigmatism: AstigmatismFit | None
+    """None where two widths do not tell the height."""
     warnings: tuple[str, ...]
 
 
@@ -199,6 +216,38 @@ def calibrate_camera_from_files(
         found = photon_transfer(unlit, lit, em_gain=gain)
     facts = {"dark": [str(path) for path in dark], "light": [str(path) for path in light]}
     return CameraOutcome(write_calibration(output, found, known, facts), found, tuple(warnings(found)))
+
+
+def calibrate_point_spread(
+    stack: Path, output: Path, z_step_nm: float, camera: Path, *, size_px: int | None = None
+) -> PointSpreadOutcome:
+    """The image of one molecule at all heights, from a movie of beads with one frame for each height.
+
+    ``z_step_nm``: how much higher a bead stands in the next frame, that is, how far stage or objective moved the focus
+    down. ``size_px``: odd width of what is kept around a bead; None: about 2.5 um.
+
+    Raises:
+        InputError: stack or camera.json cannot be read, there are no beads on their own, they do not look alike, or
+            ``output`` exists.
+    """
+    if output.exists():
+        raise InputError("exists already", where=str(output), remedy="give another name")
+    known = read_instrument(camera, None).camera
+    counts = np.stack(list(frames_of(stack)))
+    electrons = (counts.astype(np.float32) - known.offset_adu) * (known.electrons_per_adu / known.em_gain)
+    found = spline_from_beads(electrons, z_step_nm=z_step_nm, pixel_size_nm=known.pixel_size_nm, size_px=size_px)
+    save_spline(output, found.spline)
+    notes = list(found.warnings)
+    if saturated := int(np.count_nonzero(counts >= known.saturation_adu)):
+        notes.append(f"{saturated} pixels are saturated: beads among them look too flat")
+    samples = found.spline.samples()
+    heights_nm = np.linspace(*found.spline.range_nm, len(samples))
+    try:
+        astigmatism = fit_astigmatism(heights_nm, *gaussian_widths(samples))
+    except InputError as error:
+        astigmatism = None
+        notes.append(f"not astigmatic: {error.what}")
+    return PointSpreadOutcome(found, astigmatism, tuple(notes))
 
 
 def _temperatures(properties: Mapping[str, Any]) -> dict[str, str]:

@@ -305,6 +305,33 @@ def calibrate_camera(
     typer.echo(f"{output}: camera.json, maps and report.json; write the lines above under microscope")
 
 
+@calibrate_app.command("psf")
+def calibrate_psf(
+    beads: Annotated[Path, typer.Argument(metavar="BEADS.tif", help="Movie of beads, one frame for each height.")],
+    camera: Annotated[Path, typer.Option(help="camera.json: pixel size, offset, gain.")],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE.npz", help="File to make.")],
+    z_step_nm: Annotated[float, typer.Option(help="How much higher a bead stands in the next frame; negative: lower.")],
+    size_px: Annotated[
+        int | None, typer.Option(help="Odd width of the window around a bead; about 2.5 um if not given.", min=9)
+    ] = None,
+) -> None:
+    """Measure the image of one molecule at all heights, from a z-stack of beads; prints lines for the YAML."""
+    from smartscope.calibrating import calibrate_point_spread
+
+    found = calibrate_point_spread(beads, output, z_step_nm, camera, size_px=size_px)
+    for warning in found.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    low, high = found.beads.spline.range_nm
+    typer.echo(f"point_spread: {{model: spline, file: {output}, range_nm: {min(-low, high):.0f}}}")
+    if fitted := found.astigmatism:
+        typer.echo(f"{fitted.lines}  # or; widths leave it by {fitted.residual_px:.2f} px")
+    told = found.beads
+    typer.echo(
+        f"{told.beads} of {told.found} beads used, {told.unexplained:.1%} of their light unexplained, "
+        f"heights {low:.0f} to {high:.0f} nm; write one of the lines above under microscope.optics"
+    )
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"smartscope {__version__}")

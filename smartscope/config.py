@@ -340,6 +340,8 @@ class RecorderConfig(Section):
     """Keep every n-th denoised image; 0: none."""
     super_resolved_every: Annotated[int, Field(ge=0)] = 1
     """Keep every n-th super-resolved image; 0: none."""
+    localizations_csv: bool = True
+    """Beside localizations.npy keep a copy for ThunderSTORM up to date; ``smartscope export`` makes the same later."""
     compression: Literal["none", "lz4"] = "lz4"
     queue_mb: Positive = 1024.0
     """Frames waiting for the disk may take so much memory; more is a fault."""

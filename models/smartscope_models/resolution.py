@@ -44,17 +44,15 @@ def ring_correlation(one: Image, two: Image) -> Doubles:
         np.bincount(ring.ravel(), values.ravel())[:count]
         for values in ((first * second.conj()).real, np.abs(first) ** 2, np.abs(second) ** 2)
     ]
-    return correlation_curve(*(np.asarray(values, np.float64) for values in sums))
+    return correlation_curve(np.asarray(sums, np.float64))
 
 
-def correlation_curve(
-    cross: Doubles, power_one: Doubles, power_two: Doubles, over_rings: int = SMOOTHING_RINGS
-) -> Doubles:
-    """(R,) correlation from the sums over each ring of the product of two spectra, and of either's power.
+def correlation_curve(sums: Doubles, over_rings: int = SMOOTHING_RINGS) -> Doubles:
+    """(R,) correlation from the sums (3, R) over each ring of the product of two spectra, and of either's power.
 
     ``over_rings``: an odd number over which all three are smoothed.
     """
-    cross, power_one, power_two = (_smoothed(values, over_rings) for values in (cross, power_one, power_two))
+    cross, power_one, power_two = (_smoothed(values, over_rings) for values in sums)
     return np.asarray(cross / np.sqrt(np.maximum(power_one * power_two, 1e-300)))
 
 

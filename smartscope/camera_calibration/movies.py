@@ -23,13 +23,17 @@ def level_of(movies: Sequence[Path], offset_adu: float | None = None) -> Level:
     name = ", ".join(path.name for path in movies)
     statistics = LevelStatistics(name, offset_adu=offset_adu)
     for path in movies:
-        for pixels in _frames(path):
+        for pixels in frames_of(path):
             statistics.add(pixels)
     return statistics.level()
 
 
-def _frames(path: Path) -> Iterator[Pixels]:
-    """A movie is a camera that replays: the driver knows the formats, the core need not."""
+def frames_of(path: Path) -> Iterator[Pixels]:
+    """A movie is a camera that replays: the driver knows the formats, the core need not.
+
+    Raises:
+        InputError: no such movie, or one that cannot be read.
+    """
     if not path.exists():
         raise InputError("no such movie", where=str(path), remedy="correct the path")
     clock = VirtualClock()

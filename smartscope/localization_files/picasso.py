@@ -153,7 +153,7 @@ def read_picasso(path: Path) -> tuple[MoleculeTable, dict[str, Any]]:
         raise _foreign(path, str(error)) from error
     facts: dict[str, Any] = {}
     for document in documents[0] if documents and isinstance(documents[0], list) else documents:
-        facts |= document
+        facts |= document if isinstance(document, dict) else {}
     if "Width" not in facts:
         raise _foreign(path, "it has no YAML beside it that tells Width, Height and Frames")
     return MoleculeTable(locs["frame"].astype(np.int64), _found(locs)), facts

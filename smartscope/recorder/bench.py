@@ -21,9 +21,10 @@ from smartscope.command import SetExposure
 from smartscope.config import RecorderConfig
 from smartscope.decision import Decision
 from smartscope.frame import Certainty, Frame, Pixels, Roi, Settings
+from smartscope.localization_files.records import COLUMNS
 from smartscope.recorder.folder import RunFolder, provenance
 from smartscope.recorder.recorder import Recorder
-from smartscope.result import Result, Tracks, empty_detections
+from smartscope.result import Localizations, Result, Tracks, empty_detections
 
 Compression = Literal["none", "lz4"]
 Way = Literal["raw"] | Compression
@@ -31,6 +32,8 @@ Way = Literal["raw"] | Compression
 _WAYS: tuple[Way, ...] = ("raw", "none", "lz4")
 _LARGE, _SMALL = (2048, 2048), (512, 512)
 _TRACKED_OBJECTS = 100
+_MOLECULES = (60, 200, 1000)
+"""Localised in a frame: sparse, usual, and as dense as anything can be told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Effort:
     paced_s: float = 10.0
     paced_fps: float = 100.0
     rows: int = 1000
+    molecule_frames: int = 500
 
 
 def measure(base: Path, *, seed: int = 1, effort: Effort | None = None) -> dict[str, Any]:
@@ -64,6 +68,10 @@ def measure(base: Path, *, seed: int = 1, effort: Effort | None = None) -> dict[
             "large_2048": bench.large(effort),
             "small_512": {"paced": bench.paced(effort), "max_rate": bench.max_rate(effort)},
             "rows": bench.rows(effort),
+            "molecules": {
+                str(count): {"csv": bench.molecules(count, effort), "no_csv": bench.molecules(count, effort, csv=False)}
+                for count in _MOLECULES
+            },
         }
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)
@@ -187,6 +195,24 @@ class _Bench:
         recorder.finish("done")
         return {**costs, "objects_per_result": _TRACKED_OBJECTS, "rows_lost": recorder.statistics().rows_lost}
 
+    def molecules(self, count: int, effort: Effort, *, csv: bool = True) -> dict[str, float]:
+        """What ``count`` single molecules per frame cost processor and disk, rows of results included."""
+        recorder = self.recorder(RecorderConfig(min_free_gb=0, queue_mb=1000, localizations_csv=csv))
+        frame, found = self.frames(_SMALL, 1)[0], _localizations(count, self.random)
+        cpu_s = time.process_time()
+        for _ in range(effort.molecule_frames):
+            recorder.put_result(Result(frame, localizations=found))
+        recorder.finish("done")
+        cpu_ms = (time.process_time() - cpu_s) / effort.molecule_frames * 1e3
+        written = sum(file.stat().st_size for file in self.folder.rglob("results/*.*") if file.is_file())
+        return {
+            "cpu_ms_per_frame": cpu_ms,
+            "cpu_us_per_molecule": cpu_ms * 1e3 / count,
+            "bytes_per_molecule": written / effort.molecule_frames / count,
+            "cpu_percent_at_50_fps": cpu_ms * 50 / 10,
+            "gb_per_hour_at_50_fps": written / effort.molecule_frames * 50 * 3600 / 1e9,
+        }
+
 
 def _frame(pixels: Pixels, index: int) -> Frame:
     h, w = pixels.shape
@@ -208,6 +234,12 @@ def _result(frame: Frame, random: np.random.Generator) -> Result:
     f = [column() for _ in range(7)]
     tracks = Tracks(whole, whole, f[0], f[1], f[2], f[3], f[4], whole, whole * 0, f[5], f[6], whole * 0)
     return Result(frame, detections=empty_detections(), tracks=tracks, quality={"signal_to_noise": 10.0})
+
+
+def _localizations(count: int, random: np.random.Generator) -> Localizations:
+    """With heights: the longer lines."""
+    columns = {name: random.uniform(0, 500, count).astype(np.float32) for name in COLUMNS}
+    return Localizations(**columns)
 
 
 def _decision() -> Decision:

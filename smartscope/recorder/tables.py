@@ -79,37 +79,39 @@ class TrackTable:
 
 
 class LocalizationTables:
-    """Single molecules of one run: bit for bit, and as CSV; made with the first result about molecules.
+    """Single molecules of one run: bit for bit, and a CSV if wanted; made with the first result about molecules.
 
     The CSV counts from the corner of the first frame's region of interest, also when another follows.
     """
 
-    def __init__(self, exact: Path, csv_copy: Path, pixel_size_nm: float) -> None:
+    def __init__(self, exact: Path, csv_copy: Path | None, pixel_size_nm: float) -> None:
         self._paths, self._pixel_size_nm = (exact, csv_copy), pixel_size_nm
-        self._open: tuple[RecordWriter, ThunderStormWriter, Roi] | None = None
+        self._exact: RecordWriter | None = None
+        self._csv_copy: ThunderStormWriter | None = None
+        self._first_roi = Roi(0, 0, 0, 0)
 
     def append(self, result: Result) -> tuple[int, int] | None:
         """Number of the first molecule of this result in the table, and how many there are. Raises OSError."""
         if result.localizations is None:
             return None
-        found, roi = result.localizations, result.frame.settings.roi
-        exact, csv_copy, first_roi = self._opened(roi)
-        place = exact.append(result.frame.index, roi, found)
-        molecules = of_frame(result.frame.index, found)
-        if roi != first_roi:
-            molecules = molecules.shifted(roi.x - first_roi.x, roi.y - first_roi.y)
-        csv_copy.append(molecules)
+        found, index, roi = result.localizations, result.frame.index, result.frame.settings.roi
+        place = self._opened(roi).append(index, roi, found)
+        if self._csv_copy is not None:
+            molecules, first = of_frame(index, found), self._first_roi
+            moved = (roi.x, roi.y) != (first.x, first.y)
+            self._csv_copy.append(molecules.shifted(roi.x - first.x, roi.y - first.y) if moved else molecules)
         return place
 
     def close(self) -> None:
         """Close the files, if there are any."""
-        if self._open is not None:
-            exact, csv_copy, _ = self._open
-            exact.close()
-            csv_copy.close()
+        for file in (self._exact, self._csv_copy):
+            if file is not None:
+                file.close()
 
-    def _opened(self, roi: Roi) -> tuple[RecordWriter, ThunderStormWriter, Roi]:
-        if self._open is None:
+    def _opened(self, roi: Roi) -> RecordWriter:
+        if self._exact is None:
             exact, csv_copy = self._paths
-            self._open = RecordWriter(exact), ThunderStormWriter(csv_copy, self._pixel_size_nm), roi
-        return self._open
+            self._first_roi = roi
+            self._csv_copy = ThunderStormWriter(csv_copy, self._pixel_size_nm) if csv_copy is not None else None
+            self._exact = RecordWriter(exact)
+        return self._exact

@@ -55,8 +55,8 @@ class RunWriter:
             self._results, self._decisions, self._events, self._frame_log, processed_log, fine_log = opened
             self._tracks = TrackTable(run / files.TRACKS, geometry)
             stack.callback(self._tracks.close)
-            molecules = (run / files.LOCALIZATIONS, run / files.LOCALIZATIONS_CSV)
-            self._molecules = LocalizationTables(*molecules, geometry.pixel_size_um * 1e3)
+            csv_copy = run / files.LOCALIZATIONS_CSV if config.localizations_csv else None
+            self._molecules = LocalizationTables(run / files.LOCALIZATIONS, csv_copy, geometry.pixel_size_um * 1e3)
             stack.callback(self._molecules.close)
             self._files = stack.pop_all()
         pixel_size_um = geometry.pixel_size_um

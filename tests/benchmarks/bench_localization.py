@@ -2,8 +2,8 @@
 
 ``OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python tests/benchmarks/bench_localization.py --picasso-python PYTHON``
 
-The judge is the frozen evaluator (``--evaluator DIR`` or SMARTSCOPE_EVALUATOR), called on files alone. Picasso runs in a
-Python of its own that has picassosr (``--picasso-python`` or SMARTSCOPE_PICASSO_PYTHON); else it is left out.
+The judge is the frozen evaluator (``--evaluator DIR`` or SMARTSCOPE_EVALUATOR), called on files alone. Picasso runs in
+a Python of its own that has picassosr (``--picasso-python`` or SMARTSCOPE_PICASSO_PYTHON); else it is left out.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from judging.localization.candidates import Ours
 from judging.localization.crowds import astigmatic, crowds, markov, mismatch
 from judging.localization.isolated import isolated
 from judging.localization.latency import latency
+from judging.localization.network_alone import networks_alone
 from judging.localization.networks import networks
 from judging.localization.picasso_peer import PicassoProcess
 from judging.localization.speed import speed
 from judging.localization.tables import markdown
 
 from smartscope.doctor import machine
+from smartscope_models.localization.crowd import PACKAGES
 
 SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "isolated": isolated,
@@ -53,7 +55,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="*", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument(
-        "--ours", nargs="*", default=["ours"], help="LABEL[:KEY=VALUE,KEY=VALUE…], options of process localize; - for none"
+        "--ours",
+        nargs="*",
+        default=["ours"],
+        help="LABEL[:KEY=VALUE,KEY=VALUE…], options of process localize; - for none",
     )
     parser.add_argument("--densities", nargs="*", type=float, default=[0.07, 0.37, 1.2], help="per square micrometre")
     parser.add_argument("--photons", nargs="*", type=float, default=[250.0, 500.0, 1000.0, 2500.0, 5000.0])
@@ -68,6 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--evaluator", help="folder of the frozen evaluators")
     parser.add_argument("--picasso-python", type=Path, default=os.environ.get(PYTHON), help="a Python with picassosr")
     parser.add_argument("--peer-weights", type=Path, help="folder written by train_localization_peers.py")
+    parser.add_argument("--packages", nargs="*", default=[PACKAGES["gaussian"]], help="our networks beside those")
     parser.add_argument("--json", type=Path, help="write the figures here after each section")
     parser.add_argument("--markdown", action="store_true", help="print tables instead of JSON")
     parser.add_argument("--from-json", type=Path, help="tables of figures written before; measures nothing")
@@ -90,6 +96,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             emitters=given.emitters,
             turns=given.turns,
             sizes=given.sizes,
+            alone=networks_alone(given.peer_weights, given.packages),
         )
         bench = bench.quick() if given.quick else bench
         figures: dict[str, Any] = {

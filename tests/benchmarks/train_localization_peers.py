@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from judging.bench import say
 from judging.localization.peer_networks import PEER_NETWORKS
-from judging.localization.peer_training import PeerState, Plan, drawn, train
+from judging.localization.peer_training import PeerState, Plan, drawn_lessons, train
 
 from smartscope_models.training.learn_localizer import LOCALIZER_RECIPES
 
@@ -59,7 +59,7 @@ def fitting(plan: Plan, given: argparse.Namespace) -> int:
     if kept.exists():
         return int(json.loads(kept.read_text()))
     state = PeerState(plan)
-    for step, lessons in enumerate(drawn(replace(plan, recipe=replace(plan.recipe, steps=TIMED + WARM)), 0)):
+    for step, lessons in enumerate(drawn_lessons(replace(plan, recipe=replace(plan.recipe, steps=TIMED + WARM)), 0)):
         if step == WARM:
             began = time.monotonic()
         float(state.learn(lessons, step).total)

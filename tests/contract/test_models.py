@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from smartscope import plugins
 from smartscope.config import CameraCalibration, OpticsConfig, PointSpreadConfig
 from smartscope.frame import Frame
 from smartscope.ports import Instrument, Model
-from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Result
+from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Localizations, Result
 from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check
 
 INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
@@ -101,6 +101,39 @@ class TestTrack(ModelContract):
 class TestTrackWithoutDetections(ModelContract):
     def make(self) -> Model:
         return plugins.build("models", "track", {}, INSTRUMENT)
+
+
+class TestLocalizationMeter(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "smartscope_models.localization.meter:LocalizationMeter", {}, INSTRUMENT)
+
+    def so_far(self, frame: Frame) -> Result:
+        return Result(frame, localizations=some_localizations(frame))
+
+
+class TestRender(ModelContract):
+    def make(self) -> Model:
+        options = {"every": 1, "zooms": [2, 4]}
+        return plugins.build("models", "smartscope_models.localization.render:Render", options, INSTRUMENT)
+
+    def so_far(self, frame: Frame) -> Result:
+        known = {"drift_x_nm": 3.0 * frame.index, "drift_y_nm": 1.0, "drift_error_nm": 1.0, "drift_age_s": 0.01}
+        return Result(frame, localizations=some_localizations(frame), quality=known)
+
+
+class TestRenderWithoutLocalizations(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", "smartscope_models.localization.render:Render", {}, INSTRUMENT)
+
+
+def some_localizations(frame: Frame) -> Localizations:
+    """Forty molecules anywhere, seeded by the frame's first pixel; one with an error that is none."""
+    rng = np.random.default_rng(int(frame.pixels[0, 0]))
+    columns = {field.name: rng.uniform(0.01, 0.3, 40).astype(np.float32) for field in fields(Localizations)}
+    height, width = frame.pixels.shape
+    x, y = (rng.uniform(-0.5, edge - 0.5, 40).astype(np.float32) for edge in (width, height))
+    columns["x_error_px"][3] = 0
+    return Localizations(**{**columns, "x_px": x, "y_px": y})
 
 
 def some_detections(frame: Frame) -> Detections:

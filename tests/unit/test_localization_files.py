@@ -288,6 +288,13 @@ def test_fields_as_h5py_and_yaml_see_them(h5py: Any, tmp_path: Path, heights: bo
     assert {"Frames": 10, "Height": 48, "Width": 71, "Pixelsize": PIXEL_NM}.items() <= documents[0].items()
 
 
+def test_a_table_that_lost_its_yaml_is_read(h5py: Any, tmp_path: Path) -> None:
+    write_picasso(tmp_path / "a.hdf5", of_frame(0, molecules(2)))
+    told = read_picasso(tmp_path / "a.hdf5")[1]
+    (tmp_path / "a.yaml").unlink()
+    assert read_picasso(tmp_path / "a.hdf5")[1] == told
+
+
 def test_picasso_grows_in_blocks(h5py: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picasso, "BLOCK", 10)
     several = [of_frame(n, molecules(4, n)) for n in range(9)]
@@ -360,6 +367,9 @@ def test_what_is_no_table_of_picasso_is_named(h5py: Any, tmp_path: Path) -> None
     (tmp_path / "a.yaml").write_text("Width: 3\n---\nWidth: 4\n")
     table, facts = read_picasso(tmp_path / "a.hdf5")
     assert (facts, table.found.probability.tolist()) == ({"Width": 4}, [1, 1, 1])
+    (tmp_path / "a.yaml").write_text("- 3\n")
+    with pytest.raises(InputError, match="has no YAML beside it"):
+        read_picasso(tmp_path / "a.hdf5")
     (tmp_path / "a.yaml").write_text("- 3\n: [")
     with pytest.raises(InputError, match="is no table of Picasso"):
         read_picasso(tmp_path / "a.hdf5")

@@ -1,40 +1,16 @@
 """Fits on a spline: at the Cramér-Rao bound in all five values, whatever the model; and the same light in torch."""
 
-import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from spline_scenes import HEIGHTS, LENS, READ_E, SPLINE, scene
 
-from smartscope.optics.point_spread.astigmatic import Astigmatism
+from smartscope.optics.point_spread.bead_stack import smoothed
 from smartscope.optics.point_spread.gaussian import gaussian_spots
 from smartscope.optics.point_spread.spline import SplinePointSpread
+from smartscope.optics.point_spread.spline_file import load_spline
 from smartscope_models.localization.spline_fit import fit_spline, window_radii
-
-LENS = Astigmatism(1.3, 250, 400)
-HEIGHTS = np.linspace(-700, 700, 29)
-PITCH = 27
-READ_E = 1.4
-SPLINE = SplinePointSpread.through(
-    gaussian_spots(12.0, 12.0, *LENS.widths_px(HEIGHTS), (25, 25)).values, low_nm=-700, step_nm=50, pixel_size_nm=100
-)
-
-
-def scene(
-    count: int, photons: float, background: float, seed: int, spline: SplinePointSpread | None = SPLINE
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A frame of lone molecules on a grid: light, read variance, places to start from, truth (count, 5)."""
-    rng = np.random.default_rng(seed)
-    side = math.isqrt(count)
-    rows, columns = np.divmod(np.arange(side * side), side)
-    x, y = PITCH // 2 + rng.uniform(-0.5, 0.5, (2, side * side))
-    z = rng.uniform(-500, 500, side * side)
-    grid = (PITCH, PITCH)
-    spots = spline.spots(x, y, z, grid).values if spline else gaussian_spots(x, y, *LENS.widths_px(z), grid).values
-    mean = photons * spots.reshape(side, side, PITCH, PITCH).swapaxes(1, 2).reshape(side * PITCH, -1) + background
-    light = (rng.poisson(mean) + rng.normal(0, READ_E, mean.shape)).astype(np.float32)
-    x, y = x + PITCH * columns, y + PITCH * rows
-    truth = np.stack([x, y, np.full_like(x, photons), np.full_like(x, background), z], axis=1)
-    return light, np.full_like(light, READ_E**2), truth[:, :2] + rng.uniform(-0.7, 0.7, (len(x), 2)), truth
 
 
 @pytest.mark.parametrize(("photons", "background"), [(1000, 10), (5000, 50)])
@@ -131,10 +107,8 @@ def test_windows_hold_the_spot_at_every_height() -> None:
     assert (radii <= 13).all()
 
 
-torch = pytest.importorskip("torch")
-
-
 def test_torch_shows_the_same_light() -> None:
+    torch = pytest.importorskip("torch")
     from smartscope_models.localization.spline_torch import SplineLight
 
     rng = np.random.default_rng(13)
@@ -146,6 +120,7 @@ def test_torch_shows_the_same_light() -> None:
 
 
 def test_torch_gradients_are_the_splines_slopes() -> None:
+    torch = pytest.importorskip("torch")
     from smartscope_models.localization.spline_torch import SplineLight
 
     place = [torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (6.3, 5.6, 123.0)]
@@ -155,3 +130,46 @@ def test_torch_gradients_are_the_splines_slopes() -> None:
     slopes = torch.autograd.grad(light[pixel], place)
     told = [spots.by_x[pixel], spots.by_y[pixel], spots.by_z[pixel]]
     np.testing.assert_allclose([slope.item() for slope in slopes], told, rtol=1e-9)
+
+
+@pytest.mark.data
+class TestOnADoubleHelix:
+    """storm-analysis' movie test_spliner.dax: 36 molecules, each at a height of its own, twenty times."""
+
+    X, Y = (20.0 + 40 * grid.ravel() for grid in np.meshgrid(np.arange(6), np.arange(6)))
+    Z = np.linspace(-750, 750, 36)
+    """As the table of test_spliner_ref.hdf5 has them."""
+
+    @pytest.fixture
+    def movie(self, data: Path) -> np.ndarray:
+        path = data / "storm-analysis" / "test_spliner.dax"
+        if not path.exists():
+            pytest.skip(f"no {path}")
+        return np.fromfile(path, ">u2").reshape(20, 256, 256).astype(np.float32) - 100  # counts are photo-electrons
+
+    def errors(self, movie: np.ndarray, spline: SplinePointSpread) -> tuple[np.ndarray, np.ndarray]:
+        """Found minus true (x, y, z) and the bounds, (frames, molecules, 3); no read noise in these movies."""
+        places = np.stack([self.X, self.Y], axis=1)
+        fits = [fit_spline(frame, np.zeros_like(frame), places + 0.3, spline) for frame in movie]
+        found = np.stack([fit.values[:, [0, 1, 4]] for fit in fits])
+        return found - np.column_stack([places, self.Z]), np.stack([fit.errors[:, [0, 1, 4]] for fit in fits])
+
+    def test_their_spline_finds_the_heights(self, movie: np.ndarray, data: Path) -> None:
+        error, _ = self.errors(movie, load_spline(data / "storm-analysis" / "test_spliner_psf_spline.npz", 100.0))
+        assert np.isfinite(error).all()
+        assert np.sqrt((error[..., 2] ** 2).mean()) < 50  # its planes are 167 nm apart
+        assert np.sqrt((error[..., :2] ** 2).mean()) < 0.1
+
+    def test_one_made_of_half_the_frames_is_at_the_bound_on_the_other(self, movie: np.ndarray) -> None:
+        planes = [
+            movie[1::2, y - 12 : y + 13, x - 12 : x + 13].mean(axis=0)
+            for x, y in zip(self.X.astype(int), self.Y.astype(int), strict=True)
+        ]
+        light = smoothed(np.stack(planes) - 50, 300 / (1500 / 35))
+        spline = SplinePointSpread.through(
+            light / light.sum(axis=(1, 2)).max(), low_nm=-750, step_nm=1500 / 35, pixel_size_nm=100
+        )
+        error, bound = (each[:, 2:-2] for each in self.errors(movie[::2], spline))
+        ratio = np.sqrt((error**2).mean(axis=(0, 1)) / (bound**2).mean(axis=(0, 1)))
+        assert (ratio < 1.15).all()
+        assert np.sqrt((error[..., 2] ** 2).mean()) < 5

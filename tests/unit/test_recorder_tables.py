@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from localization_helpers import molecules, same_bits
-from recording import SHAPE, a_frame, recording, run_path
+from recording import SHAPE, a_frame, config, recording, run_path
 
 from smartscope.config import LimitsConfig
 from smartscope.errors import InputError
@@ -122,6 +122,12 @@ def test_another_region_keeps_the_places_of_molecules_in_the_csv(tmp_path: Path)
     table = read_thunderstorm(run_path(tmp_path) / "results" / "localizations.csv", 100.0)
     np.testing.assert_allclose(table.found.x_px[4:] - table.found.x_px[:4], 4, atol=1e-4)  # the first began at (2, 1)
     np.testing.assert_allclose(table.found.y_px[4:] - table.found.y_px[:4], -1, atol=1e-4)
+
+
+def test_the_copy_for_thunderstorm_can_be_left_out(tmp_path: Path) -> None:
+    with recording(tmp_path, config(localizations_csv=False)) as recorder:
+        recorder.put_result(Result(a_frame(0), localizations=molecules(3)))
+    assert [item.name for item in run_path(tmp_path).rglob("localizations.*")] == ["localizations.npy"]
 
 
 def test_no_molecules_no_files(tmp_path: Path) -> None:

@@ -44,18 +44,17 @@ class Copying:
 
     def __init__(self, canvas: Canvas, zoom: int) -> None:
         self._canvas, self._factor, self.zoom = canvas, canvas.zoom // zoom, zoom
-        rows, columns = (edge // self._factor for edge in canvas.image.shape)
+        rows, columns = (int(edge) // self._factor for edge in canvas.image.shape)
         self.image: Floats = np.empty((rows, columns), np.float32)
-        self._done = 0
+        self._rows, self._columns, self._done = rows, columns, 0
 
     def go_on(self) -> bool:
         """Copy another strip; whether the copy is whole."""
-        factor, (rows, columns) = self._factor, self.image.shape
-        first = self._done
-        self._done = min(first + max(COPIED_AT_ONCE // (columns * factor**2), 1), rows)
+        factor, first = self._factor, self._done
+        self._done = min(first + max(COPIED_AT_ONCE // (self._columns * factor**2), 1), self._rows)
         fine = self._canvas.image[first * factor : self._done * factor]
         self._copy(fine, self.image[first : self._done])
-        return self._done == rows
+        return bool(self._done == self._rows)
 
     def _copy(self, fine: npt.NDArray[np.float32], target: npt.NDArray[np.float32]) -> None:
         if self._factor > 1:

@@ -27,7 +27,7 @@ PARTS = 8
 KERNEL_BINS = 1.25
 """Width of the Gaussian under which the peak is centred; near that of the peak."""
 STEPS = 50
-HEIGHT = 4.5
+HEIGHT = 5.5
 """Standard deviations by which a peak must stand out of what is farther off."""
 FEWEST = 500
 """Molecules in a block, below which it says nothing."""
@@ -35,7 +35,7 @@ PATIENCE = 3.0
 """Blocks that wait for enough molecules, or for a clear peak, grow to so many times their length."""
 WIDE = 4
 """After a block that was given up, the next looks this much wider, in bins so much coarser: someone hit the table."""
-CLEAR_BINS = 0.75
+CLEAR_BINS = 0.5
 """A peak whose place is less sure than this is none."""
 GUARD_S = 0.5
 """Molecules this soon after the newest in the picture may be the same ones, still on: they would tell of no drift."""
@@ -70,7 +70,7 @@ class Drift:
             taken = self._lay_over(found, self._patches[part]) if found.t_s > self._newest_s + GUARD_S else 0
         self._taken += taken
         self._t_sum += taken * found.t_s
-        if found.t_s - self._begun_s >= self._block_s:
+        if found.t_s >= self._due_s:
             self._end(found.t_s)
 
     def settle(self, found: Molecules, dx_nm: float, dy_nm: float) -> None:
@@ -100,7 +100,8 @@ class Drift:
         return (found.x_nm - (self._left_nm + dx_nm)) / BIN_NM, (found.y_nm - (self._top_nm + dy_nm)) / BIN_NM
 
     def _begin(self, t_s: float) -> None:
-        self._begun_s, self._taken, self._t_sum = t_s, 0, 0.0
+        self._begun_s, self._due_s = t_s, t_s + self._block_s
+        self._taken, self._t_sum = 0, 0.0
         self._patches[:] = 0
 
     def _end(self, t_s: float) -> None:
@@ -108,7 +109,9 @@ class Drift:
         told = self._taken >= FEWEST and (self._add_first(t_s) if not self.course.knots else self._add_next())
         if told:
             self._begin(t_s)
-        elif t_s - self._begun_s >= PATIENCE * self._block_s:
+        elif t_s < self._begun_s + PATIENCE * self._block_s:
+            self._due_s += self._block_s
+        else:
             wide = self._coarse is None and self._taken >= FEWEST and self.course.knots
             self._coarse, self._jump_nm = _coarse(self._picture) if wide else None, (0.0, 0.0)
             self._begin(t_s)
@@ -165,7 +168,8 @@ def _peak(patch: Doubles) -> tuple[float, float, float]:
     apart = (_PLACES - row)[:, None] ** 2 + (_PLACES - column) ** 2
     rest = smooth[apart > (4 * KERNEL_BINS) ** 2]
     height = float(smooth[row, column] - rest.mean()) / max(float(rest.std()), 1e-300)
-    return *_centred(patch, float(column - REACH), float(row - REACH)), height
+    across, down = _centred(patch, float(column - REACH), float(row - REACH))
+    return float(across), float(down), height
 
 
 @njit(nogil=True, cache=True)

@@ -22,8 +22,12 @@ class Found:
     emitters: float
     """Expected number that glow in the frame, those missed or merged allowed for."""
     emitters_error: float
+    kind: int
+    """``FITS`` or ``NETWORK``."""
+    agreement: float
+    """0 to 1: how far the molecules found, on their background, explain the frame."""
     recall_health: float
-    """0 to 1: how far what was found explains what was counted, and the frame."""
+    """The same, times the share of the molecules counted that were found."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Further figures for ``Result.quality``."""
     doubts: tuple[tuple[float, str], ...] = ()
@@ -33,9 +37,6 @@ class Found:
 @runtime_checkable
 class Finder(Protocol):
     """Finds the molecules of one frame after the other; may learn from them."""
-
-    kind: int
-    """``FITS`` or ``NETWORK``."""
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile, and allocate for frames of this (H, W); what was learned stays."""

@@ -14,10 +14,15 @@ from smartscope_models.calibration import Floats, PixelCalibration
 from smartscope_models.localization.counting import glowing
 from smartscope_models.localization.finder import FITS, Found
 from smartscope_models.localization.fitter import FrameFit, FrameFitter
+from smartscope_models.localization.joint import Doubles
 from smartscope_models.localization.shots import Shots
 
 BLIND = np.float32(1e8)
 """Read variance of a pixel that tells nothing: it is saturated."""
+CROWD = 5.5
+"""What neighbours that nobody found, and the background between molecules, add to the squared error of a place, over
+that error and over the molecules per squared width; measured on simulated frames of 0.4 to 2.5 per square micrometre.
+"""
 TOUCHING = 2.0
 """Widths from a spot's centre within which a saturated pixel makes it worthless."""
 SATURATED_TRUST = 0.9
@@ -26,8 +31,6 @@ SATURATED_TRUST = 0.9
 
 class FitPath:
     """Fits every frame for itself; width and brightness of spots are remembered from frame to frame."""
-
-    kind = FITS
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class FitPath:
         self._known: tuple[PixelCalibration, Shots] | None = None
         self._fitter: FrameFitter | None = None
         self._light: Floats = np.zeros((1, 1), np.float32)
+        self._place: tuple[object, ...] = ()
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile on a made-up pair of spots; allocate for this size if no frame has come yet."""
@@ -66,29 +70,40 @@ class FitPath:
             experience=experience,
         )
 
-    def find(self, frame: Frame, calibration: PixelCalibration) -> Found:
-        """The molecules of the frame."""
+    @property
+    def sigma_px(self) -> float:
+        """Width of a spot in use, in focus."""
+        return self._fitter.sigma_px if self._fitter is not None else self._sigma
+
+    def find(self, frame: Frame, calibration: PixelCalibration, starts: Doubles | None = None) -> Found:
+        """The molecules of the frame; starts: (K, 3) or (K, 4) x, y, shots, height of those found before."""
         shape = (frame.pixels.shape[0], frame.pixels.shape[1])
         if self._fitter is None or self._light.shape != shape:
             self._light, self._fitter = np.zeros(shape, np.float32), self._fitter_for(shape, self._fitter)
         if self._known is None or self._known[0] is not calibration:
             self._known = calibration, Shots(calibration)
         fitter, shots = self._fitter, self._known[1]
+        if (place := _place(frame)) != self._place:
+            self._place = place
+            fitter.fixed_light.forget()
         shots.of(frame.pixels, self._light)
         saturated = frame.pixels >= calibration.saturation_adu
         blinded = bool(saturated.any())
         read = np.where(saturated, BLIND, shots.read) if blinded else shots.read
-        fit = fitter.fit(self._light, read)
+        fit = fitter.fit(self._light, read, starts)
         keep = _inside(fit, shape)
         spoilt = _touching(fit, saturated, TOUCHING * fitter.sigma_px) if blinded else np.zeros(len(fit), bool)
         table = self._table(fit, fitter, keep & ~spoilt, shots.excess / self._efficiency)
         emitters, error = glowing(int(keep.sum()), float(self._light.size), fitter.sigma_px)
-        health = _health(int((keep & ~spoilt).sum()), emitters, fit.chi2)
-        return Found(table, emitters, error, health, self._figures(fitter), _doubts(saturated, keep, spoilt))
+        share = min(int((keep & ~spoilt).sum()) / emitters, 1.0) if emitters > 0 else 1.0
+        agreement = min(max(2.0 - fit.chi2, 0.0), 1.0)
+        doubts = _doubts(saturated, keep, spoilt)
+        return Found(table, emitters, error, FITS, agreement, share * agreement, self._figures(fitter), doubts)
 
     def _table(self, fit: FrameFit, fitter: FrameFitter, keep: np.ndarray, photons: float) -> Localizations:
         """The molecules that are kept; photons: how many there are to a shot."""
-        values, errors = fit.values[keep], fit.errors[keep]
+        values, errors = fit.values[keep], fit.errors[keep].copy()
+        errors[:, :2] *= math.sqrt(1 + CROWD * len(fit) / self._light.size * fitter.sigma_px**2)
         tall = self._psf.model == "astigmatic"
         none = np.zeros(len(values))
         sigma_x, sigma_y = fitter.widths_of(values[:, 3])
@@ -106,6 +121,11 @@ class FitPath:
         return {"psf_sigma_px": self._sigma * fitter.width.ratio, "psf_sigma_ratio": fitter.width.ratio}
 
 
+def _place(frame: Frame) -> tuple[object, ...]:
+    settings = frame.settings
+    return settings.roi, settings.x_um, settings.y_um, settings.z_um
+
+
 def _inside(fit: FrameFit, shape: tuple[int, int]) -> np.ndarray:
     """Which molecules lie in the frame; light of others may reach into it."""
     x, y = fit.values[:, 0], fit.values[:, 1]
@@ -119,12 +139,6 @@ def _touching(fit: FrameFit, saturated: np.ndarray, reach_px: float) -> np.ndarr
     rows, columns = (np.rint(fit.values[:, axis]).astype(int).clip(0, saturated.shape[1 - axis] - 1) for axis in (1, 0))
     touching: np.ndarray = near[rows, columns]
     return touching
-
-
-def _health(kept: int, emitters: float, chi2: float) -> float:
-    """Share of the molecules counted that were found, less what the frame differs from its model by."""
-    found = min(kept / emitters, 1.0) if emitters > 0 else 1.0
-    return found * min(max(2.0 - chi2, 0.0), 1.0)
 
 
 def _doubts(saturated: np.ndarray, keep: np.ndarray, spoilt: np.ndarray) -> tuple[tuple[float, str], ...]:

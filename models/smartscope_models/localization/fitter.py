@@ -18,6 +18,7 @@ from smartscope_models.localization.brightness import Brightness
 from smartscope_models.localization.candidates import half_profile, maxima, score_map, threshold
 from smartscope_models.localization.fit_elliptical import MARGIN, astigmatic_curve
 from smartscope_models.localization.fit_kernels import widths, widths_of
+from smartscope_models.localization.fixed_light import FixedLight
 from smartscope_models.localization.frame_fit import add_light, agreement, sweep
 from smartscope_models.localization.joint import Beliefs, Bench, Doubles, Field
 from smartscope_models.localization.proposals import births, departures, splits
@@ -79,6 +80,7 @@ class FrameFitter:
         """
         self.width: WidthMeter = experience.width if experience else WidthMeter()
         self.brightness: Brightness = experience.brightness if experience else Brightness()
+        self.fixed_light = FixedLight(shape)
         self._psf, self._sigma, self._learns = psf, sigma_px, self_calibrating
         self._alarms = false_alarms_per_megapixel
         maps = [np.zeros(shape, np.float32) for _ in range(4)]
@@ -109,6 +111,7 @@ class FrameFitter:
             starts: (K, 3) or (K, 4): x, y, N and height of molecules that somebody has found; None: look for them.
             revised: add, split, join and take away molecules; else the starts are fitted as they are.
         """
+        light, read = self.fixed_light.taken_off(light, read)
         field = Field(light, read, self._model, self._background)
         count, beliefs = self._begun(field, starts)
         if self._learns and not self.width.known:
@@ -120,6 +123,7 @@ class FrameFitter:
         agreement(field, table, self._curve, under, self._bench)
         if self._learns:
             self._learn(field, table, errors)
+        self.fixed_light.learn(field)
         good = np.isfinite(errors).all(1)
         chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
         return FrameFit(table[good].copy(), errors[good], under[good, 0], under[good, 1], chi2)

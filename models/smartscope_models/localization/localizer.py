@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from smartscope.errors import PluginError
+from smartscope.errors import EngineError, PluginError, UnsupportedModel
 from smartscope.frame import Frame
 from smartscope.ports import Instrument
 from smartscope.result import Localizations, Result
 from smartscope_models.calibration import SensorCalibration
+from smartscope_models.engines import EngineName
+from smartscope_models.engines.engine import Precision
+from smartscope_models.localization.crowd import PACKAGES, CrowdNetwork
+from smartscope_models.localization.density_switch import DensitySwitch
 from smartscope_models.localization.finder import Finder, Found
 from smartscope_models.localization.fit_path import FitPath
+from smartscope_models.localization.network_path import NetworkPath
 
 MEASURED, THEORETICAL = 0.2, 0.4
 """How far, relatively, spots may be from a measured width, and from the theory's, before the frame is distrusted."""
@@ -38,13 +43,21 @@ class MoleculeLocalizer:
         false_alarms_per_megapixel: Annotated[float, Field(gt=0, le=10_000)] = 1.0,
         self_calibrating: bool = True,
         max_spots: Annotated[int, Field(ge=1, le=100_000)] = 5000,
+        finder: Literal["auto", "fits", "network"] = "auto",
+        network: str | None = None,
+        engine: EngineName = "auto",
+        precision: Precision | None = None,
+        threads: Annotated[int, Field(ge=1, le=64)] = 1,
     ) -> None:
         """sigma_px: width of a spot, in focus; None: the configured one, or else 0.21 wavelength / NA.
 
-        self_calibrating: use the width that lone spots show.
+        self_calibrating: use the width that lone spots show. finder: ``fits`` alone; ``network``, then fits, in every
+        frame; ``auto``: the network in crowds, where there is one for this point spread function and an engine for it.
+        network: name or folder of a model package; None: the shipped one. engine, precision, threads: of the network.
 
         Raises:
-            PluginError: the configured point spread function is no Gaussian.
+            PluginError: the configured point spread function is no Gaussian, or there is no network for it.
+            UnsupportedModel, EngineError: the network that was asked for cannot be used.
         """
         optics, camera = setup.optics, setup.camera
         psf = optics.point_spread
@@ -60,7 +73,7 @@ class MoleculeLocalizer:
         self._tolerance = MEASURED if told else THEORETICAL
         self._pixel_nm = camera.pixel_size_nm
         self._calibration = SensorCalibration(camera)
-        self._finder: Finder = FitPath(
+        fits = FitPath(
             psf,
             told or widefield,
             camera.quantum_efficiency,
@@ -68,6 +81,45 @@ class MoleculeLocalizer:
             max_spots=max_spots,
             self_calibrating=self_calibrating,
         )
+        self._facts: dict[str, str] = {"finder": finder}
+        self._finder: Finder = fits
+        if finder != "fits":
+            self._finder = self._with_network(fits, setup, finder, network, engine, precision, threads)
+
+    def _with_network(
+        self,
+        fits: FitPath,
+        setup: Instrument,
+        finder: str,
+        package: str | None,
+        engine: EngineName,
+        precision: Precision | None,
+        threads: int,
+    ) -> Finder:
+        """What finds molecules where a network takes part; fits alone where that is only wished for, and cannot be."""
+        psf = setup.optics.point_spread
+        name = package or PACKAGES.get(psf.model)
+        try:
+            if name is None:
+                raise PluginError(
+                    f"no network is shipped for a point spread function that is {psf.model}",
+                    where="option finder",
+                    allowed="auto, fits",
+                    remedy="train one (python -m smartscope_models.training) and name its folder: option network",
+                )
+            crowd = CrowdNetwork(name, engine, precision, threads)
+        except (PluginError, UnsupportedModel, EngineError) as error:
+            if finder == "network" or package:
+                raise
+            self._facts["network"] = f"none: {error.what}"
+            return fits
+        self._facts |= crowd.facts()
+        path = NetworkPath(crowd, fits, psf, setup.camera.quantum_efficiency)
+        return path if finder == "network" else DensitySwitch(fits, path)
+
+    def facts(self) -> dict[str, str]:
+        """Who finds molecules: package, hash and engine of the network, for the record of a run."""
+        return dict(self._facts)
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile, and allocate for frames of this (H, W)."""
@@ -78,7 +130,7 @@ class MoleculeLocalizer:
         frame, finder = frames[-1], self._finder
         found = finder.find(frame, self._calibration.of(frame))
         doubts = (*found.doubts, *self._foreign(found))
-        figures = {**self._figures(found, frame.pixels.size), "localizer": float(finder.kind)}
+        figures = {**self._figures(found, frame.pixels.size), "localizer": float(found.kind)}
         return replace(
             so_far,
             localizations=found.localizations,

@@ -31,6 +31,8 @@ from smartscope_models.localization.ring_resolution import HalfSets
 
 MOST_WAITING = 2_000_000
 """Molecules that wait for their drift to be known; beyond that the oldest are given up."""
+MOST_FRAMES = 50_000
+"""And so many frames with any."""
 SETTLED_AT_ONCE = 2000
 """Molecules that go where they belong at one frame, beside twice as many as are new."""
 
@@ -122,9 +124,10 @@ class _Signals:
         """The molecules of a new frame; some of those that waited go where they belong."""
         self.count += len(found)
         self.drift.expect(found)
-        self._waiting.append(found)
-        self._in_line += len(found)
-        while self._in_line > MOST_WAITING:
+        if len(found):
+            self._waiting.append(found)
+            self._in_line += len(found)
+        while self._in_line > MOST_WAITING or len(self._waiting) > MOST_FRAMES:
             self._in_line -= len(self._waiting.popleft())
         allowed = SETTLED_AT_ONCE + 2 * len(found)
         while self._waiting and allowed > 0 and self._waiting[0].t_s <= self.drift.course.settled_s:

@@ -119,7 +119,7 @@ class OnTime:
             return None
         rate = -2 * math.log(q) / (mean_s + math.sqrt(within))
         error_s = error / (rate**2 * q * (mean_s - rate * spread))
-        return MeanOnTime(1e3 / rate, 1e3 * error_s) if error_s * rate <= SURE else None
+        return MeanOnTime(float(1e3 / rate), float(1e3 * error_s)) if error_s * rate <= SURE else None
 
     def _forget_counts(self) -> None:
         self._trials, self._hits = np.zeros(LAGS + 1), np.zeros(LAGS + 1)

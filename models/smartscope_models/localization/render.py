@@ -23,8 +23,10 @@ FEWEST = 100
 """Molecules that make no picture yet."""
 MOST_WAITING = 1_000_000
 """Molecules that can still be moved; beyond that the oldest stay where they are."""
-MOVED_AT_ONCE = 1000
-"""Molecules that are moved at one frame, beside as many as are new."""
+MOST_FRAMES = 50_000
+"""And so many frames with any."""
+MOVED_AT_ONCE = 200
+"""Molecules that are moved at one frame, on average, beside as many as are new."""
 MB = 1e6
 
 
@@ -173,7 +175,7 @@ class Picture:
         self.canvas, self.count = canvas, 0
         self._course, self._moved_nm = Course(), moved_nm
         self._waiting: deque[Drawn] = deque()
-        self._in_line = 0
+        self._in_line = self._allowed = 0
 
     def follow(self, t_s: float, quality: Mapping[str, float]) -> None:
         """Take note of a drift that was measured since."""
@@ -189,15 +191,19 @@ class Picture:
         drawn = Drawn(found, *self._course.at(found.t_s))
         self._stamp(drawn, 1.0)
         self.count += len(found)
-        self._waiting.append(drawn)
-        self._in_line += len(found)
-        while self._in_line > MOST_WAITING:
+        if len(found):
+            self._waiting.append(drawn)
+            self._in_line += len(found)
+        while self._in_line > MOST_WAITING or len(self._waiting) > MOST_FRAMES:
             self._in_line -= len(self._waiting.popleft().found)
-        allowed = MOVED_AT_ONCE + len(found)
-        while self._waiting and allowed > 0 and self._waiting[0].found.t_s <= self._course.settled_s:
+        self._allowed += MOVED_AT_ONCE + len(found)
+        while self._waiting and self._waiting[0].found.t_s <= self._course.settled_s:
+            if self._allowed < len(self._waiting[0].found):
+                return
             settled = self._waiting.popleft()
             self._in_line -= len(settled.found)
-            allowed -= self._move(settled)
+            self._allowed -= self._move(settled)
+        self._allowed = 0
 
     def _move(self, drawn: Drawn) -> int:
         """Put them where they belong; returns how many had to be moved."""

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from numba import njit
 from scipy import fft
 
-from smartscope_models.localization.molecules import Doubles, Molecules
+from smartscope_models.localization.molecules import Molecules
 from smartscope_models.resolution import FADE, SMOOTHING_RINGS, correlation_curve, crossing
 
 MOST_PX = 1024
@@ -99,7 +99,7 @@ class HalfSets:
         for rows in _strips(size, size):
             _add_rings(spectra[0], spectra[1], rows.start, rows.stop, noise, unblur, sums)
             yield
-        curve = correlation_curve(*sums, over_rings=2 * (size // SMOOTHED) + SMOOTHING_RINGS)
+        curve = correlation_curve(sums, 2 * (size // SMOOTHED) + SMOOTHING_RINGS)
         found = crossing(curve, size * self._pixel_nm)
         self.resolution_nm = found if found <= COARSEST * size * self._pixel_nm else None
 

@@ -24,6 +24,8 @@ WORST_FIT = 0.1
 """Largest rms residual of the widths, over the width in focus."""
 LEAST_OFFSET = 0.1
 """Foci closer together than twice this part of the focal depth tell no height."""
+WIDEST = 3.0
+"""Heights beyond the foci at which a spot is so many times as wide are left out: real spots leave the curves there."""
 _FLATTEST = 1e-6
 """The root is kept above this where A and B would take it through zero."""
 
@@ -78,7 +80,7 @@ class AstigmatismFit:
     focus_nm: float
     """Middle of the two foci, in the heights that were given."""
     range_nm: float
-    """Heights from minus to plus this around that middle were measured."""
+    """Heights from minus to plus this around that middle were used."""
     residual_px: float
     """Root mean square of measured minus fitted width."""
     height_error_nm: float
@@ -100,12 +102,20 @@ def fit_astigmatism(
 ) -> AstigmatismFit:
     """The curves through widths (N,) measured at known heights (N,); with ``higher_order`` A and B are fitted too.
 
+    Beyond the foci, spots more than ``WIDEST`` times as wide as the sharpest are left out; ``range_nm`` tells how far
+    that reached.
+
     Raises:
         InputError: too few heights, no focus inside them, no astigmatism, or widths that leave the curves.
     """
     z, along, down = (np.asarray(values, float) for values in (z_nm, sigma_x_px, sigma_y_px))
     _check(z, along, down)
-    offset, depth, sigma, middle = _start(z, along, down)
+    ends = float(z.min()), float(z.max())
+    foci = z[along.argmin()], z[down.argmin()]
+    between = (z >= min(foci)) & (z <= max(foci))
+    used = between | (np.maximum(along, down) <= WIDEST * min(along.min(), down.min()))
+    z, along, down = z[used], along[used], down[used]
+    offset, depth, sigma, middle = _start(z, along, down, ends)
 
     def model(p: Doubles) -> Astigmatism:
         return Astigmatism(p[2], p[0], p[1], *(p[4:] if higher_order else ()))
@@ -141,15 +151,15 @@ def _check(z: Doubles, along: Doubles, down: Doubles) -> None:
         )
 
 
-def _start(z: Doubles, along: Doubles, down: Doubles) -> tuple[float, float, float, float]:
+def _start(z: Doubles, along: Doubles, down: Doubles, ends: tuple[float, float]) -> tuple[float, float, float, float]:
     """Offset, depth, width and middle from parabolas: without A and B, width squared is one in height."""
     foci, depths, sigmas = [], [], []
     for axis, width in (("x", along), ("y", down)):
-        near = width < 2 * width.min()
+        near = width <= 2 * width.min()
         bend, slope, level = np.polyfit(z[near], width[near] ** 2, 2) if near.sum() > 2 else (0.0, 0.0, 0.0)
         focus = -slope / (2 * bend) if bend > 0 else math.inf
         sharpest = level - bend * focus**2 if bend > 0 else 0.0
-        if not (z.min() <= focus <= z.max() and sharpest > 0):
+        if not (ends[0] <= focus <= ends[1] and sharpest > 0):
             raise InputError(
                 f"the width along {axis} has no minimum inside the stack",
                 where="bead widths",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from judging.figures import Row
 
-from .bench import Bench, differences, summary
+from .bench import Bench, differences, families, summary
+from .candidates import Candidate
 from .isolated import levels
-from .movies import Scene
+from .movies import Movie, Scene
 
 FIGURES = (
     "efficiency", "jaccard", "precision", "recall", "rmse_lateral_nm", "median_error_nm",
@@ -25,16 +27,30 @@ Section = dict[str, Any]
 
 def crowds(bench: Bench) -> Section:
     """All densities and seeds."""
-    scenes = [Scene(seed, density, bench.frames) for density, seed in product(bench.densities, bench.seeds)]
-    return judged(bench, scenes, ("density",))
+    return judged(bench, crowded(bench), ("density",))
 
 
-def judged(bench: Bench, scenes: Sequence[Scene], keys: Sequence[str], options: Sequence[object] = ()) -> Section:
-    """Rows, medians over seeds, and paired differences."""
-    rows = bench.rows(scenes, options)
+def crowded(bench: Bench) -> list[Scene]:
+    """Flat scenes as told."""
+    return [Scene(seed, density, bench.frames) for density, seed in product(bench.densities, bench.seeds)]
+
+
+def judged(
+    bench: Bench,
+    scenes: Sequence[Scene],
+    keys: Sequence[str],
+    candidates: Sequence[Candidate] | None = None,
+) -> Section:
+    """Rows, medians over seeds, and paired differences; of everybody or of ``candidates``, the first of them ours."""
+    rows = bench.rows(scenes, candidates=candidates)
+    return compared(rows, keys, bench.ours if candidates is None else candidates[:1])
+
+
+def compared(rows: Sequence[Row], keys: Sequence[str], ours: Sequence[Candidate]) -> Section:
+    """The same of rows."""
     kept = [{key: row.get(key) for key in (*keys, "seed", "model", *FIGURES, "interval_95")} for row in rows]
     told = {"rows": kept, "summary": summary(kept, keys, FIGURES)}
-    return {**told, "paired": differences(kept, keys, COMPARED, bench.ours)}
+    return {**told, "families": families(kept, keys, "efficiency"), "paired": differences(kept, keys, COMPARED, ours)}
 
 
 MISJUDGED: dict[str, Row] = {
@@ -76,10 +92,14 @@ def markov(bench: Bench) -> Section:
     middle = sorted(bench.densities)[len(bench.densities) // 2]
     scenes = [replace(Scene(seed, middle, bench.frames), **kind) for seed in bench.seeds]  # type: ignore[arg-type]
     block = ("--bootstrap-block", 20)
-    return {
-        "every molecule": judged(bench, scenes, ("density",), block),
-        "above 100 photons": judged(bench, scenes, ("density",), (*block, "--min-photons", 100)),
-    }
+
+    def without_faint(movie: Movie, out: Path) -> Row:
+        return {"bright": movie.score(out, *block, "--min-photons", 100)}
+
+    rows = bench.rows(scenes, block, without_faint)
+    bright = [{**row, **row["bright"]} for row in rows]
+    named = {"every molecule": rows, "above 100 photons": bright}
+    return {name: compared(some, ("density",), bench.ours) for name, some in named.items()}
 
 
 def astigmatic(bench: Bench) -> Section:
@@ -88,4 +108,3 @@ def astigmatic(bench: Bench) -> Section:
         Scene(seed, density, bench.frames, psf="astigmatic") for density, seed in product(bench.densities, bench.seeds)
     ]
     return {"isolated": levels(bench, (1000.0, 5000.0), "astigmatic"), **judged(bench, scenes, ("density",))}
-

@@ -23,7 +23,7 @@ KEPT = (
     "uncertainty_calibration_robust", "photon_bias_percent", "bias_x_nm", "bias_y_nm", "bias_z_nm",
     "pixel_phase_chi2_p", "pixel_phase_bias_nm", "rmse_lateral_nm", "rmse_axial_nm", "efficiency", "efficiency_3d",
     "interval_95", "ratio", "ratio_interval_95", "stated_over_limit", "calibration", "calibration_interval_95",
-    "outliers", "cpu_ms", "box_px", "gradient",
+    "outliers", "not_stated", "cpu_ms", "box_px", "gradient",
 )  # fmt: skip
 
 
@@ -49,11 +49,12 @@ def own_figures(movie: Movie, out: Path) -> Row:
     ratio, between = resampled(lambda draw: float(np.sqrt(np.mean(relative[draw] ** 2))), len(error))
     found: Row = {"ratio": ratio, "ratio_interval_95": between}
     found["outliers"] = int(np.sum(np.abs(relative).max(1) > 5))
-    if stated is not None:
-        honest = error / stated[:, None]
-        found["stated_over_limit"] = float(np.median(stated / np.sqrt(np.mean(limit**2, axis=1))))
-        value, ends = resampled(lambda draw: float(np.std(honest[draw])), len(error))
-        found |= {"calibration": value, "calibration_interval_95": ends}
+    told = np.zeros(len(error), bool) if stated is None else np.isfinite(stated) & (stated > 0)
+    if stated is not None and told.any():
+        honest = (error / stated[:, None])[told]
+        found["stated_over_limit"] = float(np.median((stated / np.sqrt(np.mean(limit**2, axis=1)))[told]))
+        value, ends = resampled(lambda draw: float(np.std(honest[draw])), len(honest))
+        found |= {"calibration": value, "calibration_interval_95": ends, "not_stated": int(np.sum(~told))}
     return found
 
 

@@ -53,17 +53,15 @@ class Light:
 
 
 def fisher(light: Light, x_px: Doubles, y_px: Doubles, z_nm: Doubles, photons: Doubles) -> Doubles:
-    """(P, P): for each molecule x, y (px, outer corner), photons and, if it can be told, z (nm); last the background."""
+    """(P, P): of each molecule x, y (px, outer corner), photons and, if it can be told, z (nm); last the background."""
     height, width = light.background.shape
     derivatives, pixels = _derivatives(light, x_px, y_px, z_nm, photons)
-    count, each, window = derivatives.shape
+    count, each, _ = derivatives.shape
     rows = np.broadcast_to(np.arange(count * each).reshape(count, each, 1), derivatives.shape)
     columns = np.broadcast_to(pixels[:, None], derivatives.shape)
     entries = (derivatives.ravel(), (rows.ravel(), columns.ravel()))
     jacobian = csr_array(entries, shape=(count * each, height * width + 1))[:, :-1]
-    spots = csr_array((np.repeat(photons, window) * derivatives[:, 2].ravel(), (np.zeros(count * window, int), pixels.ravel())),
-                      shape=(1, height * width + 1))[:, :-1]  # fmt: skip
-    mean = light.background.ravel() + spots.toarray().ravel()
+    mean = light.background.ravel() + jacobian[2::each].T @ photons
     efficiency = light.quantum_efficiency
     weight = efficiency**2 / (efficiency * mean + light.variance_e2.ravel())
     shape = light.background.ravel() / light.background.mean()
@@ -137,7 +135,8 @@ class JointBound:
     def localize(self, movie: Movie, out: Path) -> Row:
         """Write ``out``."""
         truth, light, pixel = movie.truth(), light_of(movie), movie.pixel_nm
-        rng = np.random.default_rng((movie.scene.seed, 7))
+        scene = movie.scene
+        rng = np.random.default_rng((scene.seed, round(scene.photons), round(1000 * (scene.density or 0))))
         each = 3 if light.astigmatism_nm is None else 4
         error, sigma = np.zeros((len(truth["frame"]), 4)), np.zeros((len(truth["frame"]), 4))
         for frame in np.unique(truth["frame"]):

@@ -41,7 +41,11 @@ def latency(bench: Bench) -> dict[str, Any]:
 
 def _everybody(bench: Bench, movie: Movie) -> list[Row]:
     truth = movie.truth()
-    cell = {"size": movie.scene.size, "density": movie.scene.density, "molecules": len(truth["frame"]) / movie.scene.frames}
+    cell = {
+        "size": movie.scene.size,
+        "density": movie.scene.density,
+        "molecules": len(truth["frame"]) / movie.scene.frames,
+    }
     rows = []
     for ours in bench.ours:
         say(f"latency {cell} {ours.label}")
@@ -98,7 +102,9 @@ def growth(bench: Bench) -> list[Row]:
             for ours in bench.ours:
                 took = times(*live(ours, movie))
                 start = next((row for row in rows if row["model"] == ours.label), None)
-                grown = {"cost": took["cpu_ms"] / start["cpu_ms"], "times": molecules / start["molecules"]} if start else {}
+                grown = (
+                    {"cost": took["cpu_ms"] / start["cpu_ms"], "times": molecules / start["molecules"]} if start else {}
+                )
                 row = {"density": density, "molecules": molecules, "model": ours.label, **took}
                 rows.append({**row, **{"cost": 1.0, "times": 1.0, **grown}})
     return rows

@@ -112,8 +112,9 @@ def simulated(evaluator: Evaluator, scene: Scene) -> Iterator[Movie]:
 def read_columns(path: Path) -> dict[str, Doubles]:
     """Numeric CSV with a header; names may be in quotes."""
     with path.open(encoding="utf-8-sig") as file:
-        names = [name.strip().strip('"') for name in file.readline().split(",")]
-        table = np.loadtxt(file, delimiter=",", ndmin=2).reshape(-1, len(names))
+        head, *lines = file.read().splitlines()
+    names = [name.strip().strip('"') for name in head.split(",")]
+    table = np.array([line.split(",") for line in lines], float).reshape(-1, len(names))
     return dict(zip(names, table.T, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Multiply-adds of a network, counted while it runs: convolutions and matrix products, biases and activations left out."""
+"""Multiply-adds of a network, counted while it runs: convolutions and matrix products, without biases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks beside each other: numbers that are learned, multiply-adds of a frame, time on this processor."""
+"""Networks beside each other: learned numbers, multiply-adds of a frame, time on this processor, what they find."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from smartscope_models.training.learn_localizer import LOCALIZER_RECIPES
 from smartscope_models.training.localizer import Localizer
 
 from .bench import Bench
+from .crowds import crowded, judged
 from .multiply_adds import multiply_adds, parameters
 from .peer_networks import FRAMES, PEER_NETWORKS
 
@@ -23,13 +24,14 @@ OURS = "ours"
 
 
 def networks(bench: Bench) -> dict[str, Any]:
-    """Costs; what each finds stands among the crowds, where trained networks were given."""
+    """Costs; and what each finds on its own, by the same decoder, where trained peers were given."""
     torch.set_num_threads(1)
     rows = costs(bench.turns)
     mine = next(row for row in rows if row["network"] == OURS)
     for row in rows:
         row["over_ours"] = row["gmac_streamed"] / mine["gmac_streamed"]
-    return {"side_px": SIDE_PX, "rows": rows}
+    found = judged(bench, crowded(bench), ("density",), bench.alone) if bench.alone else {}
+    return {"side_px": SIDE_PX, "costs": rows, **found}
 
 
 def costs(turns: int) -> list[Row]:
@@ -53,7 +55,9 @@ def costs(turns: int) -> list[Row]:
         layers = multiply_adds(peer, run)
         each = sum(number for layer, number in layers.items() if layer.startswith("per_frame."))
         window = sum(layers.values())
-        rows.append({"network": name, **_row(peer, window, window - each * (FRAMES - 1) // FRAMES), **_timed(run, turns)})
+        rows.append(
+            {"network": name, **_row(peer, window, window - each * (FRAMES - 1) // FRAMES), **_timed(run, turns)}
+        )
     return rows
 
 

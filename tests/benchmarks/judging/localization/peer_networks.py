@@ -48,7 +48,7 @@ class Stage(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Two levels down and up (Ronneberger et al., MICCAI 2015), down by strided, up by bilinear and 1 x 1 convolution."""
+    """Two levels down and up (Ronneberger et al., MICCAI 2015); down by strides, up bilinearly and by 1 x 1."""
 
     def __init__(self, given: int, features: int) -> None:
         super().__init__()
@@ -173,7 +173,9 @@ class LiteLocClass(PeerNetwork):
         self.joined = Convolved((FRAMES + 1) * width, width)
         self.dilated = nn.ModuleList(Convolved(2 * width, width, dilation) for dilation in (2, 4, 8, 16))
         self.down = Convolved(2 * width, width)
-        self.below = nn.Sequential(Convolved(width, width), Convolved(width, 2 * width), Convolved(2 * width, 2 * width))
+        self.below = nn.Sequential(
+            Convolved(width, width), Convolved(width, 2 * width), Convolved(2 * width, 2 * width)
+        )
         self.up = Convolved(2 * width, width)
         self.merged = nn.Sequential(Convolved(2 * width, width), Convolved(width, width))
         self.full = nn.Sequential(Convolved(width, width), Convolved(width, width))

@@ -47,9 +47,9 @@ class PeerState(LocalizerState):
 
     def __init__(self, plan: Plan) -> None:
         """As of ``LocalizerState``: kernels by Muon, answers and biases by Adam."""
-        recipe = plan.recipe
+        recipe, self.device = plan.recipe, torch.device(plan.device)
+        super().__init__(recipe)
         torch.manual_seed(recipe.seed)
-        self._averaging, self.device = recipe.averaging, torch.device(plan.device)
         network = PEER_NETWORKS[plan.network]().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
         self.average = {name: value.clone() for name, value in network.state_dict().items()}
@@ -92,7 +92,7 @@ def train(plan: Plan, folder: Path, say: Callable[[str], None]) -> Path:
     held_out = draw_lessons(recipe.fields, HELD_OUT_LESSONS, recipe.crop_px, HELD_OUT)
     started = time.monotonic() - before_s
     recent = deque[float](maxlen=100)
-    for step, lessons in enumerate(drawn(plan, first), first):
+    for step, lessons in enumerate(drawn_lessons(plan, first), first):
         state.set_rate(recipe.learning_rate * schedule(step, recipe.steps))
         recent.append(float(state.learn(lessons, step).total))
         took_s = time.monotonic() - started
@@ -103,7 +103,7 @@ def train(plan: Plan, folder: Path, say: Callable[[str], None]) -> Path:
     return kept(state, plan, folder, time.monotonic() - started)
 
 
-def drawn(plan: Plan, first: int) -> Iterator[Lessons]:
+def drawn_lessons(plan: Plan, first: int) -> Iterator[Lessons]:
     """Lessons in order, drawn ahead; seeds as of ours, so that both learn from the same."""
     recipe = plan.recipe
 
@@ -133,11 +133,11 @@ def weights_file(folder: Path, network: str, seed: int) -> Path:
 
 
 def trained(folder: Path) -> dict[str, PeerNetwork]:
-    """All networks of a folder, by file name, ready to answer."""
+    """All networks of a folder as NAME#SEED, ready to answer."""
     found = {}
     for path in sorted(folder.glob("*.weights.pt")):
-        name = path.name.removesuffix(".weights.pt")
-        network = PEER_NETWORKS[name.rpartition("_")[0]]()
+        name, _, seed = path.name.removesuffix(".weights.pt").rpartition("_")
+        network = PEER_NETWORKS[name]()
         network.load_state_dict(torch.load(path, weights_only=True))
-        found[name] = network.eval()
+        found[f"{name}#{seed}"] = network.eval()
     return found

@@ -24,7 +24,9 @@ PIXEL_VARIANCE_PX2 = 1 / 12
 
 def answer(request):
     """By the name of what is asked for."""
-    return {"versions": versions, "localize": run_localize, "load": load, "fit": fit, "save": save}[request["do"]](request)
+    return {"versions": versions, "localize": run_localize, "load": load, "fit": fit, "save": save}[request["do"]](
+        request
+    )
 
 
 def versions(request):
@@ -35,7 +37,7 @@ def versions(request):
 
 
 def run_localize(request):
-    """One movie (``frames``: .npy of counts) to a ThunderSTORM list; every frame's time if they are taken one by one."""
+    """A movie (``frames``: .npy of counts) to a ThunderSTORM list; every frame's time if they are taken one by one."""
     movie, camera = np.load(request["frames"], mmap_mode="r"), json.loads(Path(request["camera"]).read_text())
     pieces, wall_ms, cpu_ms = [], [], []
     step = 1 if request.get("one_by_one") else len(movie)
@@ -90,7 +92,10 @@ def _heights(camera):
         return None
     z = np.linspace(-700, 700, 141)
     curves = [
-        np.sqrt(spot["sigma_px"] ** 2 * (1 + ((z - side * spot["focal_offset_nm"]) / spot["focal_depth_nm"]) ** 2) + PIXEL_VARIANCE_PX2)
+        np.sqrt(
+            spot["sigma_px"] ** 2 * (1 + ((z - side * spot["focal_offset_nm"]) / spot["focal_depth_nm"]) ** 2)
+            + PIXEL_VARIANCE_PX2
+        )
         for side in (1, -1)
     ]
     x, y = (np.polyfit(z, curve, 6).tolist() for curve in curves)

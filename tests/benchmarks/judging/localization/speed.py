@@ -131,7 +131,9 @@ class Mosaic:
         tiles = np.zeros((across * across, self.box_px, self.box_px), np.float32)
         tiles[:count] = spots
         side = across * self.box_px
-        self._light = np.ascontiguousarray(tiles.reshape(across, across, *spots.shape[1:]).swapaxes(1, 2).reshape(side, side))
+        self._light = np.ascontiguousarray(
+            tiles.reshape(across, across, *spots.shape[1:]).swapaxes(1, 2).reshape(side, side)
+        )
         self._read = np.full_like(self._light, READ_E**2)
         number = np.arange(count)
         self._corner = self.box_px * np.stack([number % across, number // across], axis=1).astype(float)
@@ -150,5 +152,7 @@ def paired_ratios(took: dict[str, list[float]]) -> list[Row]:
         for theirs in (name for name in took if name not in OURS):
             ratio = np.asarray(took[theirs]) / np.asarray(took[mine])
             ends: Sequence[float] = interval(ratio.tolist())
-            answers.append({"ours": mine, "theirs": theirs, "times": float(np.median(ratio)), "interval_95": list(ends)})
+            answers.append(
+                {"ours": mine, "theirs": theirs, "times": float(np.median(ratio)), "interval_95": list(ends)}
+            )
     return answers

@@ -61,13 +61,23 @@ def _level(row: Row) -> list[object]:
 
 def _speed(section: Section) -> str:
     cell = ("box_px", "photons", "background")
-    rows = [[*(row[key] for key in cell), row["fit"], row["fits_per_s"], _number(row["rmse_over_limit"], 4)] for row in section["rows"]]
+    rows = [
+        [*(row[key] for key in cell), row["fit"], row["fits_per_s"], _number(row["rmse_over_limit"], 4)]
+        for row in section["rows"]
+    ]
     fits = table((*cell, "fit", "fits/s, one thread", "RMSE / CRLB"), rows)
     ratios = [
-        [*(row[key] for key in cell), row["theirs"], row["ours"], f"{row['times']:.2f}{_between(row['interval_95'], 2)}"]
+        [
+            *(row[key] for key in cell),
+            row["theirs"],
+            row["ours"],
+            f"{row['times']:.2f}{_between(row['interval_95'], 2)}",
+        ]
         for row in section["ratios"]
     ]
-    return f"{fits}\n\nTheir CPU time over ours, turn by turn, median (95 %)\n\n" + table((*cell, "theirs", "ours", "times"), ratios)
+    return f"{fits}\n\nTheir CPU time over ours, turn by turn, median (95 %)\n\n" + table(
+        (*cell, "theirs", "ours", "times"), ratios
+    )
 
 
 SHOWN = (
@@ -86,9 +96,25 @@ def _crowds(section: Section) -> str:
 def judged(section: Section, keys: Sequence[str]) -> str:
     """Medians over seeds, and ours minus theirs."""
     told = [shown for shown in SHOWN if any(row.get(shown[0]) for row in section["summary"])]
-    rows = [[*(row[key] for key in keys), row["model"], *(_median(row, *shown) for shown in told)] for row in section["summary"]]
+    rows = [
+        [*(row[key] for key in keys), row["model"], *(_median(row, *shown) for shown in told)]
+        for row in section["summary"]
+    ]
     medians = table((*keys, "", *(head for _, head, _ in told)), rows)
-    return f"Median (least to most) over the seeds\n\n{medians}\n\n{_minus(section['paired'], keys)}"
+    parts = [
+        "Median (least to most) over the seeds",
+        medians,
+        *_families(section, keys),
+        _minus(section["paired"], keys),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _families(section: Section, keys: Sequence[str]) -> list[str]:
+    rows = section.get("families", [])
+    head = (*keys, "", "trained", "least mean E", "most")
+    lines = [[*(row[key] for key in keys), row["family"], row["members"], row["least"], row["most"]] for row in rows]
+    return ["Over the seeds of training", table(head, lines)] if lines else []
 
 
 def _median(row: Row, figure: str, head: str, digits: int) -> str:
@@ -117,7 +143,9 @@ def _mismatch(section: Section) -> str:
     for (condition,), group in groups(section["lost"], ("condition",)).items():
         cells = {row["model"]: row["gained"] for row in group}
         shown = (cells.get(name) for name in names)
-        lines.append([condition, *(found and f"{found['mean']:+.2f}{_between(found['interval_95'], 2)}" for found in shown)])
+        lines.append(
+            [condition, *(found and f"{found['mean']:+.2f}{_between(found['interval_95'], 2)}" for found in shown)]
+        )
     lost = table(("E against as told", *names), lines)
     return f"{lost}\n\n{judged(section, ('condition',))}"
 
@@ -141,7 +169,9 @@ def _latency(section: Section) -> str:
 def _networks(section: Section) -> str:
     keys = ("network", "parameters", "gmac_window", "gmac_streamed", "over_ours", "cpu_ms_window")
     heads = ("", "parameters", "GMAC, three frames", "GMAC, earlier kept", "over ours", "CPU-ms, three frames")
-    return f"Of {section['side_px']}² pixels\n\n" + table(heads, [[row[key] for key in keys] for row in section["rows"]])
+    costs = table(heads, [[row[key] for key in keys] for row in section["costs"]])
+    found = f"\n\n{judged(section, ('density',))}" if "summary" in section else ""
+    return f"Of {section['side_px']}² pixels\n\n{costs}{found}"
 
 
 TABLES: dict[str, Callable[[Section], str]] = {
