@@ -20,10 +20,6 @@ from smartscope.policies.log_power import Cap, LogPower, same
 from smartscope.policies.runaway import off_target, unanswered, unexplained, vanished, worked
 from smartscope.ports import Choice, Context
 
-FAR = 0.4
-"""|ln(target / count)| from which a quarter of a window is enough to act on, if it holds ``SIGHTINGS``."""
-SIGHTINGS = 100
-"""Molecules times frames that tell a count to ten per cent."""
 FEWEST_FRAMES = 5
 """In a window, however slow the camera."""
 LOWERED = 0.5
@@ -66,6 +62,8 @@ class ActivationState:
     latch: Latch | None = None
     trips: int = 0
     """How often the counter was caught in this field."""
+    dark_until_s: float = 0.0
+    """Once off, the light rests: whoever failed may need a moment."""
     starved_s: float | None = None
     """Since when the power has been as high as it may be, and the count far too low."""
     exhausted: bool = False
@@ -75,20 +73,21 @@ class ActivationState:
 class ActivationPolicy:
     """Holds the number of glowing molecules with the activating light; a counter that fails never raises it.
 
-    Reads ``emitters``, ``recall_health``, ``spot_photons``, ``saturated_fraction``, and as raw light ``light_e`` of the
-    ``quality`` model, else ``spot_background``. Without a count to be believed the power holds for ``hold_s``, is then
-    lowered with each window, and is off after ``off_s``. Where the count contradicts the raw light, or does not answer
-    four times the power, the power steps down to where the counter last worked and stays below that for ``latch_s``,
-    twice as long each time, and for good where no raw light is measured. Where no result was fresh enough to drive
-    anything for ``off_s``, the next one, fresh or not, switches the light off; where no result ever comes, that is the
-    watchdog's to see.
+    Reads ``emitters``, ``recall_health``, ``spot_photons``, ``on_time_ms``, ``saturated_fraction``, and as raw light
+    ``light_e`` of the ``quality`` model, else ``spot_background``. Without a count to be believed the power holds for
+    ``hold_s``, is then lowered with each window, and is off after ``off_s``. Where the count contradicts the raw light,
+    or does not answer so much more power, the power steps down to where the counter last worked and stays below that
+    for ``latch_s``, twice as long each time, and for good where no raw light is measured. Where no result was fresh
+    enough to drive anything for ``off_s``, the next one, fresh or not, switches the light off; where no result ever
+    comes, that is the watchdog's to see.
 
     Options:
         light: that activates.
         target_emitters, target_density_per_um2: to be held in each frame; name one.
         ki, kp: gains per update, on the logarithm of the power.
         window_s: of results that are averaged for one update.
-        floor_mw: lowest power above off, at which it starts; None: a hundredth of the light's limit.
+        floor_mw: lowest power above off, at which it starts; the device must be able to give it. None: a thousandth of
+            the light's limit.
         dose_share: of what is left of the dose budget, evenly spent, that this light may use.
         horizon_s: how long the budget must last in a run without a planned end.
         min_trust: of a result; a quarter, since a field with nothing in view, as at first, has 0.3.
@@ -148,7 +147,7 @@ class ActivationPolicy:
             state = replace(state, window=state.window.plus(context, self.min_trust))
         if (doubted_s := now_s - state.believed_s) > self.off_s and now_mw > 0 and (why := _why_not(state)):
             return self._go_off(context, state, f"no estimate for {doubted_s:.3g} s ({why})")
-        return self._update(context, state) if self._complete(context, state.window) else Choice(state=state)
+        return self._update(context, state) if self._complete(context, state) else Choice(state=state)
 
     # ---------------------------------------------------------------- when
 
@@ -167,15 +166,18 @@ class ActivationPolicy:
         pairs = [(then.lights_mw.get(name, 0.0), now.lights_mw.get(name, 0.0)) for name in lights]
         return all(same(a, b, SCENE_CHANGE) for a, b in [(then.exposure_ms, now.exposure_ms), *pairs])
 
-    def _complete(self, context: Context, window: Window) -> bool:
-        """Whether it is time for an update: earlier where the count is plainly far from its target."""
-        lasted_s = context.elapsed_s - window.began_s
+    def _complete(self, context: Context, state: ActivationState) -> bool:
+        """Whether it is time for an update: after a quarter of a window if blinking does not explain the error.
+
+        A counter that was caught gets no such haste.
+        """
+        window, lasted_s = state.window, context.elapsed_s - state.window.began_s
         if window.newest_doubt and not window.doubt:  # nothing is done on a result that is not believed itself
             return False
         if window.seen < FEWEST_FRAMES or lasted_s < self.window_s / 4 or lasted_s >= self.window_s:
             return window.seen >= FEWEST_FRAMES and lasted_s >= self.window_s
-        plain = window.emitters.total >= SIGHTINGS and not window.doubt
-        return plain and abs(off_target(window.look(0.0, 0.0), self._target(context))) >= FAR
+        look = window.look(0.0, 0.0)
+        return state.latch is None and not window.doubt and abs(off_target(look, self._target(context))) > look.noise
 
     # ---------------------------------------------------------------- what
 
@@ -227,7 +229,8 @@ class ActivationPolicy:
         said = f"{look.emitters:.3g} emitters, target {target:.3g}"
         if since_s is not None and now_s - since_s >= self.exhausted_s and not state.exhausted:
             return self._tell_exhausted(context, state, f"{said} for {now_s - since_s:.3g} s at the {cap.by}")
-        wanted_mw = self.law.wanted_mw(now_mw, self._floor_mw(context), off_target(look, target), before)
+        error = off_target(look, target)
+        wanted_mw = self.law.wanted_mw(now_mw, self._floor_mw(context), error, before, look.noise)
         if wanted_mw > cap.power_mw:
             wanted_mw, said = cap.power_mw, f"{said}, held by the {cap.by}"
         return self._ask(context, state, wanted_mw, said)
@@ -253,9 +256,9 @@ class ActivationPolicy:
         now_mw, step_mw = self._power_mw(context.settings), context.limits.lights[self.light].max_step_mw
         if step_mw is not None:
             wanted_mw = min(wanted_mw, now_mw + step_mw)
-        if wanted_mw <= 0:
-            state = replace(state, worked=None, last=None)
-        if wanted_mw == self._in_effect_mw(context):
+        if wanted_mw <= 0 < now_mw:
+            state = replace(state, worked=None, last=None, dark_until_s=context.elapsed_s + self.hold_s)
+        if wanted_mw == self._in_effect_mw(context) or (now_mw <= 0 and context.elapsed_s < state.dark_until_s):
             return Choice(state=state)
         said = f"{why}: {self.light} {now_mw:.3g} -> {wanted_mw:.3g} mW"
         return Choice([Request(SetLight(self.light, wanted_mw), said)], state)
@@ -277,7 +280,7 @@ class ActivationPolicy:
         return lower_mw if lower_mw >= self._floor_mw(context) else 0.0
 
     def _floor_mw(self, context: Context) -> float:
-        return 0.01 * context.limits.lights[self.light].max_power_mw if self.floor_mw is None else self.floor_mw
+        return 1e-3 * context.limits.lights[self.light].max_power_mw if self.floor_mw is None else self.floor_mw
 
     def _target(self, context: Context) -> float:
         """Emitters in a frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ MOST_SATURATED = 1e-4
 """Saturated fraction of a frame's pixels above which nobody can count in it."""
 BELIEVED = 0.5
 """Part of a window's frames that must be believed."""
+ON_FRAMES = 1.5
+"""Mean on-time over exposure, where it is not measured."""
 STILL = 0.02
 """Variance over mean of counts below which they do not blink: independent molecules give about 1, and never so little,
 also where they glow for longer than the window."""
@@ -65,6 +68,8 @@ class Look:
     """Photo-electrons per pixel and frame, whatever they come from."""
     molecule_e: float | None = None
     """What one emitter adds to ``light_e``."""
+    noise: float = 0.0
+    """As much of the relative error of ``emitters`` as blinking explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class Window:
     """Of the newest frame; empty if that is believed."""
     last_doubt: str = ""
     """Of the newest frame that was not believed."""
+    on_frames: float = ON_FRAMES
+    """Mean on-time over exposure, as last measured."""
 
     def plus(self, context: Context, min_trust: float) -> Window:
         """With the result of one more frame; its light counts whether or not its emitters are believed."""
@@ -95,6 +102,7 @@ class Window:
             molecule_e=self.molecule_e.plus(_molecule_e(context, quality)),
             newest_doubt=why,
             last_doubt=why or self.last_doubt,
+            on_frames=_on_frames(context, quality) or self.on_frames,
         )
 
     @property
@@ -109,7 +117,18 @@ class Window:
 
     def look(self, at_s: float, power_mw: float) -> Look:
         """Its means; ``power_mw`` was the power of all its frames."""
-        return Look(at_s, power_mw, self.emitters.value or 0.0, self.light_e.value, self.molecule_e.value)
+        found = self.emitters.value or 0.0
+        return Look(at_s, power_mw, found, self.light_e.value, self.molecule_e.value, self._noise)
+
+    @property
+    def _noise(self) -> float:
+        """Three standard errors of the mean, relative to it, by blinking alone.
+
+        A molecule that glows for k frames brings k sightings: their sum has variance over mean E[k^2] / E[k], which is
+        1 + 2 ``on_frames`` for exponential on-times.
+        """
+        sightings = self.emitters.total
+        return 3 * math.sqrt((1 + 2 * self.on_frames) / sightings) if sightings > 0 else math.inf
 
 
 def _light_e(context: Context, quality: Mapping[str, float]) -> float | None:
@@ -123,3 +142,8 @@ def _molecule_e(context: Context, quality: Mapping[str, float]) -> float | None:
     photons, roi = quality.get("spot_photons", 0.0), context.result.frame.settings.roi
     efficiency = context.instrument.camera.quantum_efficiency
     return photons * efficiency / (roi.width * roi.height) if photons > 0 else None
+
+
+def _on_frames(context: Context, quality: Mapping[str, float]) -> float:
+    """0 where the on-time is not measured."""
+    return quality.get("on_time_ms", 0.0) / context.result.frame.settings.exposure_ms

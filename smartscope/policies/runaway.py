@@ -15,8 +15,8 @@ LASTING_S = 60.0
 """A look that worked is replaced by the newest one after so long: haze and focus drift, pools and dyes fade."""
 ANSWER = 1.1
 """A count that rises by this factor answers a rise of power."""
-UNANSWERED = 4.0
-"""Rise of power that must have been answered."""
+UNANSWERED, UNANSWERED_IN_SIGHT = 4.0, 64.0
+"""Rise of power that must have been answered by the count; more while raw light shows that nothing glows unseen."""
 NEAR = 0.15
 """|ln(target / count)| within which the count is at its target, and need not rise."""
 DRIFT = 0.02
@@ -32,8 +32,8 @@ def off_target(look: Look, target: float) -> float:
 
 def worked(then: Look, now: Look) -> bool:
     """Whether what is seen now replaces the look ``then`` as the one that worked."""
-    answered = now.power_mw < 0.98 * then.power_mw or now.emitters > ANSWER * then.emitters
-    return answered or now.at_s - then.at_s >= LASTING_S
+    answered = now.emitters > max(ANSWER, 1 + now.noise) * then.emitters
+    return answered or now.power_mw < 0.98 * then.power_mw or now.at_s - then.at_s >= LASTING_S
 
 
 def unexplained(then: Look, now: Look, target: float, slack: float) -> str:
@@ -64,7 +64,8 @@ def vanished(then: Look, now: Look, target: float, slack: float) -> str:
 def unanswered(then: Look, now: Look, target: float, floor_mw: float) -> str:
     """Why the power must not rise further: the count did not rise with it since it worked, nor is it at its target."""
     base_mw = max(then.power_mw, floor_mw)
-    risen = now.power_mw >= UNANSWERED * base_mw
+    in_sight = then.light_e is not None and now.light_e is not None
+    risen = now.power_mw >= (UNANSWERED_IN_SIGHT if in_sight else UNANSWERED) * base_mw
     if not risen or now.emitters > ANSWER * then.emitters or off_target(now, target) <= NEAR:
         return ""
     return f"{now.power_mw / base_mw:.2g} times the power brought {now.emitters:.3g} emitters after {then.emitters:.3g}"

@@ -52,7 +52,8 @@ class Bench:
     @property
     def rivals(self) -> list[Candidate]:
         """Everybody else, the bound last."""
-        return [*self._picassos(), PeakFinder(), JointBound()]
+        bounds = JointBound(), JointBound("joint bound, brightness told", brightness_told=True)
+        return [*self._picassos(), PeakFinder(), *bounds]
 
     def _picassos(self) -> list[Candidate]:
         """Both methods with every setting tuned, and with its usual box."""

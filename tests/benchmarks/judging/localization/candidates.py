@@ -45,12 +45,7 @@ class Ours:
         report = out.with_suffix(".report.json")
         process_file("localize", movie.tiff, out, movie.camera_file, None, list(self.options), report)
         told: Row = json.loads(report.read_text())
-        kept = {
-            "cpu_ms_per_frame": "cpu_ms",
-            "median_ms": "median_ms",
-            "p99_ms": "p99_ms",
-            "network_share": "network_share",
-        }
+        kept = {"cpu_ms_per_frame": "cpu_ms", "median_ms": "median_ms", "p99_ms": "p99_ms", "localizer": "localizer"}
         return {name: told[key] for key, name in kept.items() if key in told}
 
 

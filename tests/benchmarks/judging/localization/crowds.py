@@ -19,7 +19,7 @@ FIGURES = (
     "efficiency", "jaccard", "precision", "recall", "rmse_lateral_nm", "median_error_nm",
     "uncertainty_calibration_robust", "crlb_ratio", "photon_bias_percent", "pixel_phase_chi2_p", "pixel_phase_bias_nm",
     "pixel_phase_histogram_p", "rmse_axial_nm", "efficiency_axial", "efficiency_3d", "crlb_ratio_axial", "cpu_ms",
-    "network_share",
+    "localizer",
 )  # fmt: skip
 COMPARED = ("efficiency", "jaccard", "rmse_lateral_nm", "median_error_nm", "efficiency_3d")
 Section = dict[str, Any]
@@ -62,6 +62,8 @@ MISJUDGED: dict[str, Row] = {
     "background uneven by 0.2": {"gradient": 0.2},
     "background uneven by 0.5": {"gradient": 0.5},
     "wider by 10 %, uneven by 0.5": {"sigma_error": 0.1, "gradient": 0.5},
+    "brightness spread 0.6": {"photon_spread": 0.6},
+    "brightness spread 1.0": {"photon_spread": 1.0},
 }
 """What is not as ``camera.json`` says, or as usual."""
 

@@ -2,8 +2,9 @@
 
 One Fisher matrix for each frame, over place and photons of all its molecules and the level of the background:
 I_ij = Σ ∂_iμ ∂_jμ / (μ + read variance) (Smith et al., Nat Methods 7:373, 2010; read variance after Huang et al., Nat
-Methods 10:653, 2013). Lists are drawn from the Gaussian that its inverse describes and judged like anybody's. Where
-molecules glow too faintly to be placed, leaving them out scores better: the bound is that of unbiased lists.
+Methods 10:653, 2013). Lists are drawn from the Gaussian that its inverse describes and judged like anybody's. It bounds
+lists without bias: who takes two molecules in nearly one place for one, leaves out what glows too faintly to be placed,
+or knows how bright molecules are, scores better.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scipy.special import erf
 
 from judging.figures import Row
 
-from .movies import Doubles, Movie, write_list
+from .movies import Doubles, Movie, Scene, write_list
 
 REACH_SIGMA = 4.5
 RIDGE = 1e-12
@@ -127,10 +128,19 @@ def light_of(movie: Movie) -> Light:
     return Light(spot["sigma_px"] * (1 + scene.sigma_error), variance, background, scene.quantum_efficiency, foci)
 
 
+def spread_of(scene: Scene) -> float:
+    """Of the molecules' brightness, relative; hardly any where all are alike."""
+    usual = 0.01 if scene.density is None else 0.3
+    return max(usual if scene.photon_spread is None else scene.photon_spread, 0.01)
+
+
+@dataclass(frozen=True, slots=True)
 class JointBound:
     """A list drawn from the bound, as a candidate."""
 
-    label = "joint bound"
+    label: str = "joint bound"
+    brightness_told: bool = False
+    """Also told how bright molecules are, to within their spread (van Trees, Detection and Estimation, 2.4.3)."""
 
     def localize(self, movie: Movie, out: Path) -> Row:
         """Write ``out``."""
@@ -143,7 +153,11 @@ class JointBound:
             mine = np.flatnonzero(truth["frame"] == frame)
             place = (truth[name][mine] for name in ("x_nm", "y_nm", "z_nm", "photons"))
             x, y, z, photons = place
-            found, stated = drawn(fisher(light, x / pixel, y / pixel, z, photons), rng)
+            information = fisher(light, x / pixel, y / pixel, z, photons)
+            if self.brightness_told and scene.blinking == "independent":
+                one = np.arange(len(mine)) * each + 2
+                information[one, one] += 1 / (spread_of(scene) * photons) ** 2
+            found, stated = drawn(information, rng)
             error[mine, :each], sigma[mine, :each] = found[:-1].reshape(-1, each), stated[:-1].reshape(-1, each)
         columns = {
             "x [nm]": truth["x_nm"] + pixel * error[:, 0],

@@ -34,6 +34,8 @@ class Scene:
     frames: int = 60
     size: int = 128
     photons: float = 1000.0
+    photon_spread: float | None = None
+    """Of the logarithm, from molecule to molecule; None: 0.3, isolated 0."""
     background: float = 10.0
     psf: str = "gaussian"
     sigma_error: float = 0.0
@@ -45,7 +47,7 @@ class Scene:
     def row(self) -> Row:
         """What tells it from others, for tables."""
         usual = Scene(0)
-        varied = ("photons", "background", "psf", "sigma_error", "gradient", "blinking")
+        varied = ("photons", "photon_spread", "background", "psf", "sigma_error", "gradient", "blinking")
         told = {name: getattr(self, name) for name in varied if getattr(self, name) != getattr(usual, name)}
         return {"density": self.density, "seed": self.seed, **told}
 
@@ -56,6 +58,7 @@ class Scene:
         given += ["--photons", self.photons, "--background", self.background, "--sigma-error", self.sigma_error]
         given += ["--background-gradient", self.gradient, "--blinking", self.blinking]
         given += ["--quantum-efficiency", self.quantum_efficiency]
+        given += [] if self.photon_spread is None else ["--photon-spread", self.photon_spread]
         return [*given, "--pixel-maps"] if self.maps else given
 
 
