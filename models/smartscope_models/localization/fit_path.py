@@ -38,9 +38,11 @@ class FitPath:
         false_alarms_per_megapixel: float,
         max_spots: int,
         self_calibrating: bool,
+        rounds: int,
     ) -> None:
         self._psf, self._sigma, self._efficiency = psf, sigma_px, quantum_efficiency
         self._alarms, self._most, self._learns = false_alarms_per_megapixel, max_spots, self_calibrating
+        self._rounds = rounds
         self._known: tuple[PixelCalibration, Shots] | None = None
         self._fitter: FrameFitter | None = None
         self._light: Floats = np.zeros((1, 1), np.float32)
@@ -63,6 +65,7 @@ class FitPath:
             false_alarms_per_megapixel=self._alarms,
             max_spots=self._most,
             self_calibrating=self._learns,
+            rounds=self._rounds,
             experience=experience,
         )
 
@@ -82,7 +85,8 @@ class FitPath:
         keep = _inside(fit, shape)
         spoilt = _touching(fit, saturated, TOUCHING * fitter.sigma_px) if blinded else np.zeros(len(fit), bool)
         table = self._table(fit, fitter, keep & ~spoilt, shots.excess / self._efficiency)
-        emitters, error = glowing(int(keep.sum()), float(self._light.size), fitter.sigma_px)
+        contrast = float(np.median(fit.values[keep, 2] / fit.errors[keep, 2])) if keep.any() else 1.0
+        emitters, error = glowing(int(keep.sum()), float(self._light.size), fitter.sigma_px, contrast)
         health = _health(int((keep & ~spoilt).sum()), emitters, fit.chi2)
         return Found(table, emitters, error, health, self._figures(fitter), _doubts(saturated, keep, spoilt))
 

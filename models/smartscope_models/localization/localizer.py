@@ -38,10 +38,12 @@ class MoleculeLocalizer:
         false_alarms_per_megapixel: Annotated[float, Field(gt=0, le=10_000)] = 1.0,
         self_calibrating: bool = True,
         max_spots: Annotated[int, Field(ge=1, le=100_000)] = 5000,
+        rounds: Annotated[int, Field(ge=0, le=10)] = 3,
     ) -> None:
         """sigma_px: width of a spot, in focus; None: the configured one, or else 0.21 wavelength / NA.
 
-        self_calibrating: use the width that lone spots show.
+        self_calibrating: use the width that lone spots show. rounds: at most so often is the frame looked at again for
+        molecules that were missed, taken for one, or are none; each takes time where many are.
 
         Raises:
             PluginError: the configured point spread function is no Gaussian.
@@ -67,6 +69,7 @@ class MoleculeLocalizer:
             false_alarms_per_megapixel=false_alarms_per_megapixel,
             max_spots=max_spots,
             self_calibrating=self_calibrating,
+            rounds=rounds,
         )
 
     def warm_up(self, shape: tuple[int, int]) -> None:
