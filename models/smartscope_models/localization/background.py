@@ -11,11 +11,9 @@ from smartscope_models.localization.fit_kernels import FAINTEST
 
 CELL_PX = 16
 """Distance of the map's knots."""
-TEXTURE = 0.15
-"""How far the background at a knot is expected to differ from the frame's mean, over it."""
 DARK = 0.25
 """Quantile of a cell's pixels that a start is made from: three quarters may be lit."""
-CLIP = 3.0
+CLIP = 4.0
 """Standard deviations beyond which a pixel says no more: there may be a spot that nobody has found yet."""
 
 
@@ -63,10 +61,9 @@ def first_background(light, read, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _left_over(field, score, weight):  # type: ignore[no-untyped-def]
-    """Score and information of each cell's level (rows, columns); the frame's mean background."""
+    """Fill score and information of each cell's level, (rows, columns)."""
     height, width = field.light.shape
     rows, columns = score.shape
-    total = 0.0
     for i in range(height):
         r = i * rows // height
         for j in range(width):
@@ -75,25 +72,32 @@ def _left_over(field, score, weight):  # type: ignore[no-untyped-def]
             rest = min(max(field.light[i, j] + field.read[i, j] - mean, -limit), limit)
             score[r, j * columns // width] += rest / mean
             weight[r, j * columns // width] += 1 / mean
-            total += field.background[i, j]
-    return total / field.light.size
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def refine_background(field):  # type: ignore[no-untyped-def]
-    """Move the background, and with it the model, by one scoring step, each cell drawn towards the frame's mean."""
-    background, model = field.background, field.model
+    """Move the background, and with it the model, by one scoring step of the map's cells, shrunk towards their mean.
+
+    Shrunk by as much as their scatter is no more than noise makes (James & Stein, as empirical Bayes: Efron & Morris,
+    J Am Stat Assoc 68:117, 1973): a flat background comes out as well known as the whole frame can tell it.
+    """
+    background = field.background
     height, width = background.shape
     rows, columns = knots(height), knots(width)
     score, weight, cells = np.zeros((rows, columns)), np.zeros((rows, columns)), np.empty((rows, columns))
-    level = max(_left_over(field, score, weight), FAINTEST)
-    common = score.sum() / weight.sum()
-    pull = 1 / (TEXTURE * level) ** 2
+    _left_over(field, score, weight)
+    for r in range(rows):
+        middle = (2 * r + 1) * height // (2 * rows)
+        for c in range(columns):
+            cells[r, c] = background[middle, (2 * c + 1) * width // (2 * columns)] + score[r, c] / weight[r, c]
+    mean = (cells * weight).sum() / weight.sum()
+    scatter, noise = ((cells - mean) ** 2).sum() / max(cells.size - 1, 1), (1 / weight).mean()
+    texture = max(scatter - noise, 0.0)
     for r in range(rows):
         middle = (2 * r + 1) * height // (2 * rows)
         for c in range(columns):
             own = background[middle, (2 * c + 1) * width // (2 * columns)]
-            local = (score[r, c] - common * weight[r, c] - pull * (own - level)) / (weight[r, c] + pull)
-            cells[r, c] = max(common + local, -0.7 * own)
-    _spread_out(cells, model)
+            target = mean + (cells[r, c] - mean) * texture / (texture + 1 / weight[r, c])
+            cells[r, c] = max(target, 0.3 * own) - own
+    _spread_out(cells, field.model)
     _spread_out(cells, background)

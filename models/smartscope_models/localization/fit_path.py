@@ -41,9 +41,11 @@ class FitPath:
         false_alarms_per_megapixel: float,
         max_spots: int,
         self_calibrating: bool,
+        rounds: int,
     ) -> None:
         self._psf, self._sigma, self._efficiency = psf, sigma_px, quantum_efficiency
         self._alarms, self._most, self._learns = false_alarms_per_megapixel, max_spots, self_calibrating
+        self._rounds = rounds
         self._known: tuple[PixelCalibration, Shots] | None = None
         self._fitter: FrameFitter | None = None
         self._light: Floats = np.zeros((1, 1), np.float32)
@@ -67,6 +69,7 @@ class FitPath:
             false_alarms_per_megapixel=self._alarms,
             max_spots=self._most,
             self_calibrating=self._learns,
+            rounds=self._rounds,
             experience=experience,
         )
 
@@ -94,7 +97,8 @@ class FitPath:
         keep = _inside(fit, shape)
         spoilt = _touching(fit, saturated, TOUCHING * fitter.sigma_px) if blinded else np.zeros(len(fit), bool)
         table = self._table(fit, fitter, keep & ~spoilt, shots.excess / self._efficiency)
-        emitters, error = glowing(int(keep.sum()), float(self._light.size), fitter.sigma_px)
+        contrast = float(np.median(fit.values[keep, 2] / fit.errors[keep, 2])) if keep.any() else 1.0
+        emitters, error = glowing(int(keep.sum()), float(self._light.size), fitter.sigma_px, contrast)
         share = min(int((keep & ~spoilt).sum()) / emitters, 1.0) if emitters > 0 else 1.0
         agreement = min(max(2.0 - fit.chi2, 0.0), 1.0)
         doubts = _doubts(saturated, keep, spoilt)

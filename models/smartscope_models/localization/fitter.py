@@ -35,8 +35,8 @@ FIRST, BETWEEN, LAST = np.array([5, 0.05]), np.array([3, 0.02]), np.array([12, 1
 TRIAL = np.array([[4, 0.02], [10, 0.02]])
 """Effort of the fits, see :func:`fit_group`; TRIAL: before and after a change."""
 NO_ERRORS = np.empty((0, 4))
-ROUNDS = 2
-"""Times spots are added, split, taken away and joined."""
+CALM = 0.02
+"""Relative change in the number of spots below which there is no further round."""
 FIRST_PASSES = 3
 """Times the first frame is begun anew, with the width that its own spots show."""
 SETTLED = 0.03
@@ -72,9 +72,12 @@ class FrameFitter:
         false_alarms_per_megapixel: float = 1.0,
         max_spots: int = 5000,
         self_calibrating: bool = True,
+        rounds: int = 3,
         experience: FrameFitter | None = None,
     ) -> None:
         """sigma_px: width of a spot, in focus; ``self_calibrating``: use the width that lone spots show.
+
+        rounds: times at most that spots are added, split, taken away and joined.
 
         experience: another fitter, for frames of another size, whose width and brightness are this one's too.
         """
@@ -82,7 +85,7 @@ class FrameFitter:
         self.brightness: Brightness = experience.brightness if experience else Brightness()
         self.fixed_light = FixedLight(shape)
         self._psf, self._sigma, self._learns = psf, sigma_px, self_calibrating
-        self._alarms = false_alarms_per_megapixel
+        self._alarms, self._rounds = false_alarms_per_megapixel, rounds
         maps = [np.zeros(shape, np.float32) for _ in range(4)]
         self._model, self._background, self._maps = maps[0], maps[1], (maps[2], maps[3])
         self._table, self._places = np.zeros((max_spots, 4)), np.zeros((max_spots, 2), np.int64)
@@ -113,13 +116,16 @@ class FrameFitter:
         """
         light, read = self.fixed_light.taken_off(light, read)
         field = Field(light, read, self._model, self._background)
-        count, beliefs = self._begun(field, starts)
-        if self._learns and not self.width.known:
-            count, beliefs = self._begun_with_its_own_width(field, starts, count, beliefs)
-        if revised:
-            count = self._revised(field, count, beliefs)
+        count = self._explained(field, starts, revised)
+        for _ in range(FIRST_PASSES if self._learns and not self.width.known else 0):
+            meter = WidthMeter()
+            meter.learn(field, self._table[:count], self._curve, self._ratio, self._bench)
+            if not meter.known or abs(meter.ratio / self._ratio - 1) < SETTLED:
+                break
+            self._tuned_to(meter.ratio)
+            count = self._explained(field, starts, revised)
         table, errors, under = self._table[:count], np.empty((count, 4)), np.empty((count, 2))
-        sweep(field, table, beliefs, LAST, errors, self._bench)
+        sweep(field, table, self._beliefs(table[:, 2]), LAST, errors, self._bench)
         agreement(field, table, self._curve, under, self._bench)
         if self._learns:
             self._learn(field, table, errors)
@@ -128,8 +134,8 @@ class FrameFitter:
         chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
         return FrameFit(table[good].copy(), errors[good], under[good, 0], under[good, 1], chi2)
 
-    def _begun(self, field: Field, starts: Doubles | None) -> tuple[int, Beliefs]:
-        """Background, first spots, first fits; how many spots, and what is believed of them."""
+    def _explained(self, field: Field, starts: Doubles | None, revised: bool) -> int:
+        """Background, first spots, first fits, and the revision of them; how many spots then."""
         first_background(field.light, field.read, self._background)
         np.add(self._background, field.read, out=self._model)
         if starts is None:
@@ -144,12 +150,13 @@ class FrameFitter:
         sweep(field, table, beliefs, FIRST, NO_ERRORS, self._bench)
         refine_background(field)
         sweep(field, table, beliefs, FIRST, NO_ERRORS, self._bench)
-        return count, self._beliefs(table[:, 2])
+        return self._revised(field, count) if revised else count
 
-    def _revised(self, field: Field, count: int, beliefs: Beliefs) -> int:
-        """Rounds of spots added, split, taken away and joined; how many spots then."""
+    def _revised(self, field: Field, count: int) -> int:
+        """Rounds of spots added, split, taken away and joined, while there is much to change; how many spots then."""
         table, curve, bench = self._table, self._curve, self._bench
-        for _ in range(ROUNDS):
+        for _ in range(self._rounds):
+            before, beliefs = count, self._beliefs(table[:count, 2])
             missing = births(field, self._half, self._maps, self._places, self._height, bench)
             count = revise(field, table, count, missing, beliefs, TRIAL, bench)
             refine_background(field)
@@ -157,6 +164,8 @@ class FrameFitter:
             sweep(field, table[:count], beliefs, BETWEEN, NO_ERRORS, bench)
             refine_background(field)
             count = revise(field, table, count, departures(field, table[:count], curve), beliefs, TRIAL, bench)
+            if abs(count - before) <= CALM * count:
+                break
         return count
 
     def _candidates(self, field: Field) -> Doubles:
@@ -170,19 +179,6 @@ class FrameFitter:
         density = max(len(shots), 1) / self._model.size / self._per_height
         known = self.brightness.known(shots)
         return Beliefs(self._curve, self._reach, math.log(density), known, MODEL_ERROR)
-
-    def _begun_with_its_own_width(
-        self, field: Field, starts: Doubles | None, count: int, beliefs: Beliefs
-    ) -> tuple[int, Beliefs]:
-        """The same once more while the frame's own lone spots say that they are wider or narrower than assumed."""
-        for _ in range(FIRST_PASSES):
-            meter = WidthMeter()
-            meter.learn(field, self._table[:count], self._curve, self._ratio, self._bench)
-            if not meter.known or abs(meter.ratio / self._ratio - 1) < SETTLED:
-                break
-            self._tuned_to(meter.ratio)
-            count, beliefs = self._begun(field, starts)
-        return count, beliefs
 
     def _learn(self, field: Field, table: Doubles, errors: Doubles) -> None:
         """Remember width and brightness; take the width into use where it has changed."""

@@ -43,6 +43,7 @@ class MoleculeLocalizer:
         false_alarms_per_megapixel: Annotated[float, Field(gt=0, le=10_000)] = 1.0,
         self_calibrating: bool = True,
         max_spots: Annotated[int, Field(ge=1, le=100_000)] = 5000,
+        rounds: Annotated[int, Field(ge=0, le=10)] = 3,
         finder: Literal["auto", "fits", "network"] = "auto",
         network: str | None = None,
         engine: EngineName = "auto",
@@ -51,9 +52,11 @@ class MoleculeLocalizer:
     ) -> None:
         """sigma_px: width of a spot, in focus; None: the configured one, or else 0.21 wavelength / NA.
 
-        self_calibrating: use the width that lone spots show. finder: ``fits`` alone; ``network``, then fits, in every
-        frame; ``auto``: the network in crowds, where there is one for this point spread function and an engine for it.
-        network: name or folder of a model package; None: the shipped one. engine, precision, threads: of the network.
+        self_calibrating: use the width that lone spots show. rounds: at most so often is the frame looked at again for
+        molecules that were missed, taken for one, or are none; each takes time where many are. finder: ``fits`` alone;
+        ``network``, then fits, in every frame; ``auto``: the network in crowds, where there is one for this point
+        spread function and an engine for it. network: name or folder of a model package; None: the shipped one.
+        engine, precision, threads: of the network.
 
         Raises:
             PluginError: the configured point spread function is no Gaussian, or there is no network for it.
@@ -80,6 +83,7 @@ class MoleculeLocalizer:
             false_alarms_per_megapixel=false_alarms_per_megapixel,
             max_spots=max_spots,
             self_calibrating=self_calibrating,
+            rounds=rounds,
         )
         self._facts: dict[str, str] = {"finder": finder}
         self._finder: Finder = fits
