@@ -58,6 +58,15 @@ def test_hot_pixels_count_little() -> None:
     assert dirty["background_e"] == pytest.approx(clean["background_e"], rel=0.02)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
+def test_all_light_counts_wherever_it_is(share: float) -> None:
+    quality = measured(picture(60, 5, share)).quality
+    assert quality["light_e"] == pytest.approx(5 + 60 * share, rel=0.05)
+    hot = picture(60, 5, share)
+    hot.ravel()[:: 256 * 256 // 65] = 3000
+    assert measured(hot).quality["light_e"] == pytest.approx(quality["light_e"], rel=0.01)
+
+
 def test_electron_multiplication_adds_its_noise() -> None:
     camera = CAMERA.model_copy(update={"em_gain": 100.0, "read_noise_e": 1.6})
     quality = measured(picture(40, 5, gain=100), camera).quality
