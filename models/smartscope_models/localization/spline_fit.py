@@ -8,6 +8,7 @@ Babcock, Zhuang, Scientific Reports 7 (2017) 552; Li et al., Nature Methods 15 (
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -216,10 +217,12 @@ def _fit(light, read, places, psf, radii, curve, starts, out):  # type: ignore[n
                 _finish(data, noise, left, top, f, psf, steps, work, out[k])
             else:
                 start_values(data, f)
-                _best_start(data, noise, left, top, f, psf, curve, starts, work)
+                tried = places[k, 2:] if places.shape[1] > 2 else starts
+                _best_start(data, noise, left, top, f, psf, curve, tried, work)
                 radius = radii[min(max(round((f[4] - psf[2]) / psf[3]), 0), len(radii) - 1)]
 
 
+@lru_cache(maxsize=4)
 def window_radii(spline: SplinePointSpread) -> npt.NDArray[np.int64]:
     """Half the side of the window, pixels, for each of the spline's planes (Z,)."""
     samples = np.abs(spline.samples())
@@ -228,6 +231,18 @@ def window_radii(spline: SplinePointSpread) -> npt.NDArray[np.int64]:
     rings = np.arange(1, math.ceil(away.max()) + 1)
     held = np.stack([(samples * (away <= ring)).sum(axis=(1, 2)) for ring in rings]) / samples.sum(axis=(1, 2))
     return np.asarray(rings[np.argmax(held >= HELD, axis=0)] + 1)
+
+
+def heights_within(spline: SplinePointSpread, range_nm: float | None) -> tuple[float, float]:
+    """Lowest and highest height that is looked for: ``MARGIN`` of the range, as far as the spline reaches; None: all."""
+    low, high = spline.range_nm
+    return (low, high) if range_nm is None else (max(low, -MARGIN * range_nm), min(high, MARGIN * range_nm))
+
+
+def start_heights(low_nm: float, high_nm: float) -> Doubles:
+    """(S,): heights near enough to every other one for a climb from there to the likeliest, nm."""
+    count = math.ceil((high_nm - low_nm) / BETWEEN_STARTS_NM)
+    return np.asarray(low_nm + (high_nm - low_nm) * (np.arange(count) + 0.5) / count)
 
 
 def fit_spline(
@@ -244,16 +259,14 @@ def fit_spline(
     Args:
         light: (H, W) float32, shots (see :mod:`smartscope_models.localization.shots`).
         read: (H, W) float32, read variance, shots².
-        places: (K, 2) float64, x and y within about two pixels of the molecule, pixels.
+        places: (K, 2) or (K, 3) float64, x and y within about two pixels of the molecule, pixels, and where it is known
+            the height, nm, which is the only start then.
         spline: the point spread function.
         range_nm: heights from minus to plus ``MARGIN`` of this are looked for, as far as the spline reaches; None: all.
         threads: work on so many parts at once; the kernel holds no interpreter lock.
     """
-    low, high = spline.range_nm
-    if range_nm is not None:
-        low, high = max(low, -MARGIN * range_nm), min(high, MARGIN * range_nm)
-    count = math.ceil((high - low) / BETWEEN_STARTS_NM)
-    starts = low + (high - low) * (np.arange(count) + 0.5) / count
+    low, high = heights_within(spline, range_nm)
+    starts = start_heights(low, high)
     curve = np.array([0.0, 0.0, 0.0, 0.0, low, high])
     psf = spline.weights, spline.oversampling, float(spline.low_nm), float(spline.step_nm)
     radii = window_radii(spline)

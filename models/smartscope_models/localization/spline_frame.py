@@ -1,0 +1,193 @@
+"""All molecules of one frame under a measured point spread function: layer by layer, then each beside the others.
+
+Those of a layer stand so far apart that each can be fitted on its own (:mod:`spline_fit`); the next layer is sought in
+what the layers before leave over, and at the end every layer is fitted once more with the light of the others known.
+Known light is added to the read variance, as that is in all of this package, so that the likelihood stays the right
+one. The bounds of a molecule hold its neighbours fixed: where they overlap they are too small.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from smartscope.optics.point_spread.spline import SplinePointSpread
+from smartscope.optics.point_spread.spline_kernels import make_scratch, spline_spot
+from smartscope_models.calibration import Floats
+from smartscope_models.localization.background import first_background, refine_background
+from smartscope_models.localization.fit import Doubles, window
+from smartscope_models.localization.joint import Field
+from smartscope_models.localization.saturation import Bools
+from smartscope_models.localization.spline_candidates import SplineCandidates, filter_width
+from smartscope_models.localization.spline_fit import fit_spline, heights_within, start_heights, window_radii
+
+LAYERS = 4
+"""As many molecules may lie on each other."""
+MODEL_ERROR = 0.05
+"""How far a measured point spread function may be from a real spot, over its height."""
+FAINT = 3.0
+"""A molecule that is not so many standard errors bright is none."""
+SAME = 2.0
+"""Standard errors, of both together, within which two molecules are one, if that is more than a width."""
+UNLIKELY = 6.0
+"""Standard deviations of a misfit that noise, with ``MODEL_ERROR``, does not explain."""
+END = 1e-3
+"""Part of the range of heights at either end where a fit has only stopped."""
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def paint(rows, psf, radii, out):  # type: ignore[no-untyped-def]
+    """Add the light of the molecules (K, 5 or more: x, y, N, b, z) to out (H, W), without their background."""
+    weights, oversampling, low, step = psf
+    side = 2 * radii.max() + 1
+    memory, scratch = np.empty(4 * side * side), make_scratch(side, oversampling)
+    for k in range(len(rows)):
+        z = (rows[k, 4] - low) / step
+        radius = radii[min(max(round(z), 0), len(radii) - 1)]
+        left, right, top, bottom = window(out, rows[k, 0], rows[k, 1], radius)
+        if right <= left or bottom <= top:
+            continue
+        height, width = bottom - top, right - left
+        spot = memory[: 4 * height * width].reshape((4, height, width))
+        spline_spot(weights, oversampling, rows[k, 0] - left, rows[k, 1] - top, z, spot, scratch)
+        for i in range(height):
+            for j in range(width):
+                out[top + i, left + j] += np.float32(rows[k, 2] * max(spot[0, i, j], 0.0))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def distinct(rows, width):  # type: ignore[no-untyped-def]
+    """Which molecules (K, 12) have no surer one within a width, or within ``SAME`` errors of both, across."""
+    order = np.argsort(rows[:, 7] / rows[:, 2])
+    keep = np.ones(len(rows), np.bool_)
+    for n in range(len(order)):
+        a = order[n]
+        for m in range(n):
+            b = order[m]
+            if not keep[b]:
+                continue
+            gap = math.hypot(rows[a, 0] - rows[b, 0], rows[a, 1] - rows[b, 1])
+            error = math.sqrt(0.5 * (rows[a, 5] ** 2 + rows[a, 6] ** 2 + rows[b, 5] ** 2 + rows[b, 6] ** 2))
+            if gap < max(width, SAME * error):
+                keep[a] = False
+                break
+    return keep
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplineFrame:
+    """K molecules of one frame, pixels and shots."""
+
+    rows: Doubles
+    """(K, 12): x, y, N, b, z; their standard errors; deviance; misfit."""
+    beyond: Bools
+    """(K,): those whose height is at or beyond the end of the range: there they are, but not where."""
+    chi2: float
+    """Pearson's chi-square of the whole frame, per pixel."""
+
+
+class SplineFrameFitter:
+    """Fits frames of one size, each for itself."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        spline: SplinePointSpread,
+        range_nm: float,
+        *,
+        false_alarms_per_megapixel: float,
+        max_spots: int,
+    ) -> None:
+        self._spline, self._range, self._most = spline, range_nm, max_spots
+        self._low, self._high = heights_within(spline, range_nm)
+        heights = start_heights(self._low, self._high)
+        self._radii = window_radii(spline)
+        self._psf = spline.weights, spline.oversampling, float(spline.low_nm), float(spline.step_nm)
+        planes = np.rint(spline.to_nodes(heights)).astype(int)
+        self._apart = float(np.median(self._radii[planes]))
+        radius = int(self._radii[planes].max())
+        self._candidates = SplineCandidates(spline, heights, radius, shape, false_alarms_per_megapixel, max_spots)
+        whole = spline.spots(float(radius), float(radius), heights, (2 * radius + 1,) * 2)
+        self.sigma_px = float(filter_width(whole).min())
+        """Width of what the spot has of fine structure, where it is finest."""
+        self.extent_px = float(np.median(_extents(whole.values)))
+        """Standard deviation of the spot's light along an axis, at a middling height."""
+        self._lit, self._model, self._background = (np.zeros(shape, np.float32) for _ in range(3))
+
+    def fit(self, light: Floats, read: Floats) -> SplineFrame:
+        """Find and fit the molecules of a frame.
+
+        Args:
+            light: (H, W) float32, shots.
+            read: (H, W) float32, shots²; very large where a pixel shall not count.
+        """
+        field = Field(light, read, self._model, self._background)
+        first_background(light, read, self._background)
+        rows, layer = np.empty((0, 12)), np.empty(0, np.int64)
+        self._assume(field, rows)
+        for number in range(LAYERS):
+            variance = self._model + (np.float32(MODEL_ERROR) * self._lit) ** 2
+            places = self._candidates.of(light, read, self._model, variance, self._apart)[: self._most - len(rows)]
+            if not len(places):
+                break
+            new = self._fitted(light, read, places)
+            rows, layer = np.concatenate([rows, new]), np.concatenate([layer, np.full(len(new), number)])
+            self._assume(field, rows)
+        rows = self._settled(light, read, rows, layer)
+        self._assume(field, rows)
+        chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
+        edge = END * (self._high - self._low)
+        beyond = (rows[:, 4] < self._low + edge) | (rows[:, 4] > self._high - edge)
+        return SplineFrame(rows, beyond, chi2)
+
+    def _assume(self, field: Field, rows: Doubles) -> None:
+        """Make the model that of these molecules, and its background what they leave over."""
+        self._shine(rows)
+        np.add(self._background, self._lit, out=self._model)
+        np.add(self._model, field.read, out=self._model)
+        if len(rows):
+            refine_background(field)
+
+    def _shine(self, rows: Doubles) -> None:
+        self._lit[:] = 0
+        paint(rows, self._psf, self._radii, self._lit)
+
+    def _fitted(self, light: Floats, read: Floats, places: Doubles) -> Doubles:
+        """(K, 12) or fewer: the molecules at these places, beside those that shine already."""
+        fits = fit_spline(light - self._lit, read + self._lit, places, self._spline, range_nm=self._range)
+        rows = np.column_stack([fits.values, fits.errors, fits.deviance, fits.misfit])
+        return rows[np.isfinite(rows).all(axis=1)]
+
+    def _settled(self, light: Floats, read: Floats, rows: Doubles, layer: np.ndarray) -> Doubles:
+        """Each molecule that is one of its own, fitted once more beside all others; without what is no molecule."""
+        keep = distinct(rows, self.sigma_px)
+        rows, layer = rows[keep], layer[keep]
+        for number in range(int(layer.max(initial=0)), -1, -1) if len(np.unique(layer)) > 1 else ():
+            others = layer != number
+            self._shine(rows[others])
+            again = self._fitted(light, read, rows[~others][:, [0, 1, 4]])
+            rows = np.concatenate([rows[others], again])
+            layer = np.concatenate([layer[others], np.full(len(again), number)])
+        rows = rows[distinct(rows, self.sigma_px)]
+        return rows[self._sound(rows)]
+
+    def _sound(self, rows: Doubles) -> Bools:
+        """Which are bright enough, and explain their pixels as well as noise and a measured spot let them.
+
+        A pixel's chi-square has variance 2 + 1 / mean; of N photons a model wrong by a part e adds at most N e².
+        """
+        planes = np.rint(self._spline.to_nodes(rows[:, 4])).astype(int).clip(0, len(self._radii) - 1)
+        pixels = (2.0 * self._radii[planes] + 1) ** 2
+        noise = np.sqrt((2 + 1 / np.maximum(rows[:, 3], 0.1)) / pixels)
+        allowed = 1 + UNLIKELY * noise + MODEL_ERROR**2 * rows[:, 2] / pixels
+        return np.asarray((rows[:, 2] > FAINT * rows[:, 7]) & (rows[:, 11] < allowed))
+
+
+def _extents(spots: Doubles) -> Doubles:
+    """(N,): standard deviation of the light of each spot (N, side, side) along an axis, pixels."""
+    light, ring = np.maximum(spots, 0), np.arange(spots.shape[1]) - (spots.shape[1] - 1) / 2
+    variance = (light * (ring**2 + ring[:, None] ** 2)).sum(axis=(1, 2)) / light.sum(axis=(1, 2))
+    return np.asarray(np.sqrt(0.5 * variance))
