@@ -20,7 +20,7 @@ from smartscope_models.localization.fit_kernels import FAINTEST
 
 
 def filter_width(spots: SplineSpots) -> Doubles:
-    """(N,): width of the Gaussian whose filtered noise would be as rough as the noise filtered with each of these spots.
+    """(N,): width of the Gaussian that makes filtered noise as rough as each of these spots does.
 
     White noise filtered with p has a slope of variance sum(p_x²) / sum(p²), with a Gaussian 1 / (2 sigma²).
     """
@@ -64,6 +64,7 @@ class SplineCandidates:
         self._size = tuple(fft.next_fast_len(max(n + radius, side), real=True) for n in shape)
         self._filters, self._squares = (self._spectra(kernel, radius) for kernel in (spots.values, spots.values**2))
         self._threshold = np.float32(threshold(float(filter_width(spots).min()), rate / len(heights_nm)))
+        self._heights = heights_nm
         self._places = np.empty((most, 2), np.int64)
 
     def _spectra(self, kernels: Doubles, radius: int) -> npt.NDArray[np.complex64]:
@@ -80,13 +81,18 @@ class SplineCandidates:
         return np.asarray(fft.irfft2(product, self._size, overwrite_x=True)[:, :height, :width])
 
     def of(self, light: Floats, read: Floats, model: Floats, variance: Floats, apart: float) -> Doubles:
-        """(K, 2): x and y where a molecule is missing from ``model``, the strongest of those closer than ``apart``.
+        """(K, 4): x, y, N and z where a molecule is missing from ``model``, no two closer than ``apart``.
 
         light, read, model, variance: (H, W) float32; ``variance`` is that of the noise, and of what else is forgiven.
         """
-        weight = 1 / np.maximum(variance, np.float32(FAINTEST))
-        missing = self._correlated((light + read - model) * weight, self._filters)
-        known = self._correlated(weight, self._squares)
-        score = (missing / np.sqrt(np.maximum(known, 1e-6 * known.max()))).max(axis=0)
-        places = self._places[: maxima(score, self._threshold, self._places)]
-        return strongest_apart(places, score, apart)[:, ::-1].astype(np.float64)
+        weight: Floats = np.float32(1) / np.maximum(variance, np.float32(FAINTEST))
+        rest: Floats = (light + read - model) * weight
+        missing, known = self._correlated(rest, self._filters), self._correlated(weight, self._squares)
+        np.maximum(known, 1e-6 * known.max(), out=known)
+        score = missing / np.sqrt(known)
+        best = score.max(axis=0)
+        places = self._places[: maxima(best, self._threshold, self._places)]
+        rows, columns = strongest_apart(places, best, apart).T
+        plane = score[:, rows, columns].argmax(axis=0)
+        number = missing[plane, rows, columns] / known[plane, rows, columns]
+        return np.column_stack([columns, rows, number, self._heights[plane]]).astype(np.float64)

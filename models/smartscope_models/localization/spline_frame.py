@@ -1,10 +1,4 @@
-"""All molecules of one frame under a measured point spread function: layer by layer, then each beside the others.
-
-Those of a layer stand so far apart that each can be fitted on its own (:mod:`spline_fit`); the next layer is sought in
-what the layers before leave over, and at the end every layer is fitted once more with the light of the others known.
-Known light is added to the read variance, as that is in all of this package, so that the likelihood stays the right
-one. The bounds of a molecule hold its neighbours fixed: where they overlap they are too small.
-"""
+"""All molecules of one frame under a measured point spread function: found, fitted in turn, and sought in the rest."""
 
 from __future__ import annotations
 
@@ -15,17 +9,25 @@ import numpy as np
 from numba import njit
 
 from smartscope.optics.point_spread.spline import SplinePointSpread
-from smartscope.optics.point_spread.spline_kernels import make_scratch, spline_spot
 from smartscope_models.calibration import Floats
 from smartscope_models.localization.background import first_background, refine_background
-from smartscope_models.localization.fit import Doubles, window
+from smartscope_models.localization.fit import Doubles
+from smartscope_models.localization.fit_kernels import FAINTEST
 from smartscope_models.localization.joint import Field
 from smartscope_models.localization.saturation import Bools
 from smartscope_models.localization.spline_candidates import SplineCandidates, filter_width
-from smartscope_models.localization.spline_fit import fit_spline, heights_within, start_heights, window_radii
+from smartscope_models.localization.spline_fit import (
+    fit_in_turn,
+    heights_within,
+    light_of,
+    start_heights,
+    window_radii,
+)
 
-LAYERS = 4
-"""As many molecules may lie on each other."""
+ROUNDS = 4
+"""Times that molecules are sought in what those found so far leave over."""
+SWEEPS = 3
+"""Fits in turn after each of these."""
 MODEL_ERROR = 0.05
 """How far a measured point spread function may be from a real spot, over its height."""
 FAINT = 3.0
@@ -39,28 +41,8 @@ END = 1e-3
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def paint(rows, psf, radii, out):  # type: ignore[no-untyped-def]
-    """Add the light of the molecules (K, 5 or more: x, y, N, b, z) to out (H, W), without their background."""
-    weights, oversampling, low, step = psf
-    side = 2 * radii.max() + 1
-    memory, scratch = np.empty(4 * side * side), make_scratch(side, oversampling)
-    for k in range(len(rows)):
-        z = (rows[k, 4] - low) / step
-        radius = radii[min(max(round(z), 0), len(radii) - 1)]
-        left, right, top, bottom = window(out, rows[k, 0], rows[k, 1], radius)
-        if right <= left or bottom <= top:
-            continue
-        height, width = bottom - top, right - left
-        spot = memory[: 4 * height * width].reshape((4, height, width))
-        spline_spot(weights, oversampling, rows[k, 0] - left, rows[k, 1] - top, z, spot, scratch)
-        for i in range(height):
-            for j in range(width):
-                out[top + i, left + j] += np.float32(rows[k, 2] * max(spot[0, i, j], 0.0))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def distinct(rows, width):  # type: ignore[no-untyped-def]
-    """Which molecules (K, 12) have no surer one within a width, or within ``SAME`` errors of both, across."""
+    """Which molecules (K, 13) have no surer one within a width, or within ``SAME`` errors of both, across."""
     order = np.argsort(rows[:, 7] / rows[:, 2])
     keep = np.ones(len(rows), np.bool_)
     for n in range(len(order)):
@@ -82,7 +64,7 @@ class SplineFrame:
     """K molecules of one frame, pixels and shots."""
 
     rows: Doubles
-    """(K, 12): x, y, N, b, z; their standard errors; deviance; misfit."""
+    """(K, 13): x, y, N, b, z; their standard errors; deviance; misfit; iterations."""
     beyond: Bools
     """(K,): those whose height is at or beyond the end of the range: there they are, but not where."""
     chi2: float
@@ -126,17 +108,15 @@ class SplineFrameFitter:
         """
         field = Field(light, read, self._model, self._background)
         first_background(light, read, self._background)
-        rows, layer = np.empty((0, 12)), np.empty(0, np.int64)
+        rows = np.empty((0, 13))
         self._assume(field, rows)
-        for number in range(LAYERS):
-            variance = self._model + (np.float32(MODEL_ERROR) * self._lit) ** 2
-            places = self._candidates.of(light, read, self._model, variance, self._apart)[: self._most - len(rows)]
-            if not len(places):
+        for _ in range(ROUNDS):
+            new = self._missing(field)[: self._most - len(rows)]
+            if not len(new):
                 break
-            new = self._fitted(light, read, places)
-            rows, layer = np.concatenate([rows, new]), np.concatenate([layer, np.full(len(new), number)])
+            rows = self._settled(field, np.concatenate([rows, new]), len(rows))
             self._assume(field, rows)
-        rows = self._settled(light, read, rows, layer)
+        rows = rows[self._sound(rows)]
         self._assume(field, rows)
         chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
         edge = END * (self._high - self._low)
@@ -145,34 +125,32 @@ class SplineFrameFitter:
 
     def _assume(self, field: Field, rows: Doubles) -> None:
         """Make the model that of these molecules, and its background what they leave over."""
-        self._shine(rows)
+        light_of(rows, self._spline, self._lit)
         np.add(self._background, self._lit, out=self._model)
         np.add(self._model, field.read, out=self._model)
         if len(rows):
             refine_background(field)
 
-    def _shine(self, rows: Doubles) -> None:
-        self._lit[:] = 0
-        paint(rows, self._psf, self._radii, self._lit)
+    def _missing(self, field: Field) -> Doubles:
+        """(K, 13): molecules that the model lacks."""
+        variance = self._model + (np.float32(MODEL_ERROR) * self._lit) ** 2
+        found = self._candidates.of(field.light, field.read, self._model, variance, self._apart)
+        rows = np.zeros((len(found), 13))
+        rows[:, [0, 1, 2, 4]] = found
+        column, row = np.rint(found[:, :2]).astype(int).T
+        rows[:, 3] = np.maximum(self._background[row, column], FAINTEST)
+        return rows
 
-    def _fitted(self, light: Floats, read: Floats, places: Doubles) -> Doubles:
-        """(K, 12) or fewer: the molecules at these places, beside those that shine already."""
-        fits = fit_spline(light - self._lit, read + self._lit, places, self._spline, range_nm=self._range)
-        rows = np.column_stack([fits.values, fits.errors, fits.deviance, fits.misfit])
-        return rows[np.isfinite(rows).all(axis=1)]
-
-    def _settled(self, light: Floats, read: Floats, rows: Doubles, layer: np.ndarray) -> Doubles:
-        """Each molecule that is one of its own, fitted once more beside all others; without what is no molecule."""
-        keep = distinct(rows, self.sigma_px)
-        rows, layer = rows[keep], layer[keep]
-        for number in range(int(layer.max(initial=0)), -1, -1) if len(np.unique(layer)) > 1 else ():
-            others = layer != number
-            self._shine(rows[others])
-            again = self._fitted(light, read, rows[~others][:, [0, 1, 4]])
-            rows = np.concatenate([rows[others], again])
-            layer = np.concatenate([layer[others], np.full(len(again), number)])
-        rows = rows[distinct(rows, self.sigma_px)]
-        return rows[self._sound(rows)]
+    def _settled(self, field: Field, rows: Doubles, first: int) -> Doubles:
+        """Molecules (K, 13), new ones from ``first`` on, fitted in turn; without what is none of its own."""
+        for sweep in range(SWEEPS):
+            light_of(rows, self._spline, self._lit)
+            start = len(rows) if sweep else first
+            fit_in_turn(field.light, field.read, rows, self._lit, self._spline, range_nm=self._range, first=start)
+            if sweep:
+                rows = rows[np.isfinite(rows).all(axis=1)]
+                rows = rows[distinct(rows, self.sigma_px)]
+        return rows
 
     def _sound(self, rows: Doubles) -> Bools:
         """Which are bright enough, and explain their pixels as well as noise and a measured spot let them.

@@ -95,7 +95,7 @@ class SplinePath:
 
 
 def _table(rows: np.ndarray, photons: float) -> Localizations:
-    """Molecules (K, 12) as :class:`SplineFrame` has them; photons: how many there are to a shot. Widths are 0."""
+    """Molecules (K, 13) as :class:`SplineFrame` has them; photons: how many there are to a shot. Widths are 0."""
     none = np.zeros(len(rows))
     columns = (
         rows[:, 0], rows[:, 1], rows[:, 4], photons * rows[:, 2], photons * rows[:, 3], none, none,
