@@ -29,13 +29,15 @@ ROUNDS = 4
 SWEEPS = 3
 """Fits in turn after each of these."""
 MODEL_ERROR = 0.05
-"""How far a measured point spread function may be from a real spot, over its height."""
+"""How far a measured point spread function may be from a real spot, over its height: no molecule is sought in that."""
+WRONG = 0.25
+"""How far it may be so that what is there is a molecule at all, over its light."""
 FAINT = 3.0
 """A molecule that is not so many standard errors bright is none."""
 SAME = 2.0
 """Standard errors, of both together, within which two molecules are one, if that is more than a width."""
 UNLIKELY = 6.0
-"""Standard deviations of a misfit that noise, with ``MODEL_ERROR``, does not explain."""
+"""Standard deviations of a misfit that noise, with ``WRONG``, does not explain."""
 END = 1e-3
 """Part of the range of heights at either end where a fit has only stopped."""
 
@@ -160,7 +162,7 @@ class SplineFrameFitter:
         planes = np.rint(self._spline.to_nodes(rows[:, 4])).astype(int).clip(0, len(self._radii) - 1)
         pixels = (2.0 * self._radii[planes] + 1) ** 2
         noise = np.sqrt((2 + 1 / np.maximum(rows[:, 3], 0.1)) / pixels)
-        allowed = 1 + UNLIKELY * noise + MODEL_ERROR**2 * rows[:, 2] / pixels
+        allowed = 1 + UNLIKELY * noise + WRONG**2 * rows[:, 2] / pixels
         return np.asarray((rows[:, 2] > FAINT * rows[:, 7]) & (rows[:, 11] < allowed))
 
 
