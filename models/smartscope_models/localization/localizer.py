@@ -52,8 +52,9 @@ class MoleculeLocalizer:
         threads: Annotated[int, Field(ge=1, le=64)] = 1,
     ) -> None:
         """sigma_px: width of a spot, in focus; None: the configured one, or else 0.21 wavelength / NA.
+        A spline (optics.point_spread) is fitted as it was measured.
 
-        self_calibrating: use the width that lone spots show (a spline has the one it was measured with). finder: ``fits`` alone; ``network``, then fits, in every
+        self_calibrating: use the width that lone spots show. finder: ``fits`` alone; ``network``, then fits, in every
         frame; ``auto``: the network in crowds, where there is one for this point spread function and an engine for it.
         network: name or folder of a model package; None: the shipped one. engine, precision, threads: of the network.
 

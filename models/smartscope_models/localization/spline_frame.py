@@ -34,8 +34,10 @@ WRONG = 0.25
 """How far it may be so that what is there is a molecule at all, over its light."""
 FAINT = 3.0
 """A molecule that is not so many standard errors bright is none."""
+CLOSE = 1.5
+"""Widths within which two molecules are one: closer ones are mostly one that was split."""
 SAME = 2.0
-"""Standard errors, of both together, within which two molecules are one, if that is more than a width."""
+"""Standard errors, of both together, within which two molecules are one, if that is more."""
 UNLIKELY = 6.0
 """Standard deviations of a misfit that noise, with ``WRONG``, does not explain."""
 END = 1e-3
@@ -43,8 +45,8 @@ END = 1e-3
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def distinct(rows, width):  # type: ignore[no-untyped-def]
-    """Which molecules (K, 13) have no surer one within a width, or within ``SAME`` errors of both, across."""
+def distinct(rows, closest):  # type: ignore[no-untyped-def]
+    """Which molecules (K, 13) have no surer one within ``closest`` pixels, or ``SAME`` errors of both, across."""
     order = np.argsort(rows[:, 7] / rows[:, 2])
     keep = np.ones(len(rows), np.bool_)
     for n in range(len(order)):
@@ -55,7 +57,7 @@ def distinct(rows, width):  # type: ignore[no-untyped-def]
                 continue
             gap = math.hypot(rows[a, 0] - rows[b, 0], rows[a, 1] - rows[b, 1])
             error = math.sqrt(0.5 * (rows[a, 5] ** 2 + rows[a, 6] ** 2 + rows[b, 5] ** 2 + rows[b, 6] ** 2))
-            if gap < max(width, SAME * error):
+            if gap < max(closest, SAME * error):
                 keep[a] = False
                 break
     return keep
@@ -151,7 +153,7 @@ class SplineFrameFitter:
             fit_in_turn(field.light, field.read, rows, self._lit, self._spline, range_nm=self._range, first=start)
             if sweep:
                 rows = rows[np.isfinite(rows).all(axis=1)]
-                rows = rows[distinct(rows, self.sigma_px)]
+                rows = rows[distinct(rows, CLOSE * self.sigma_px)]
         return rows
 
     def _sound(self, rows: Doubles) -> Bools:
