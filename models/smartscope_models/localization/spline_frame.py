@@ -32,6 +32,10 @@ MODEL_ERROR = 0.05
 """How far a measured point spread function may be from a real spot, over its height: no molecule is sought in that."""
 WRONG = 0.25
 """How far it may be so that what is there is a molecule at all, over its light."""
+EARNED = 20.0
+"""Deviance that a molecule, with four values of its own, has to take away."""
+REACH = 1.5
+"""Reaches of a spot within which molecules are neighbours."""
 FAINT = 3.0
 """A molecule that is not so many standard errors bright is none."""
 CLOSE = 1.5
@@ -119,6 +123,7 @@ class SplineFrameFitter:
             if not len(new):
                 break
             rows = self._settled(field, np.concatenate([rows, new]), len(rows))
+            rows = self._needed(field, rows)
             self._assume(field, rows)
         rows = rows[self._sound(rows)]
         self._assume(field, rows)
@@ -155,6 +160,42 @@ class SplineFrameFitter:
                 rows = rows[np.isfinite(rows).all(axis=1)]
                 rows = rows[distinct(rows, CLOSE * self.sigma_px)]
         return rows
+
+    def _needed(self, field: Field, rows: Doubles) -> Doubles:
+        """Those without which the frame, the others fitted again, is worse: one may have stood for two found later."""
+        for k in range(len(rows) - 1, -1, -1):
+            near = np.hypot(*(rows[:, :2] - rows[k, :2]).T) < REACH * self._apart
+            near[k] = False
+            if near.sum() < 2:
+                continue
+            worse = self._deviance(field, rows, rows[k])
+            others, beside = np.delete(rows, k, axis=0), np.delete(near, k)
+            some = others[beside]
+            light_of(others, self._spline, self._lit)
+            for _ in range(SWEEPS):
+                fit_in_turn(field.light, field.read, some, self._lit, self._spline, range_nm=self._range)
+            others[beside] = some
+            if np.isfinite(some).all() and self._deviance(field, others, rows[k]) < worse + EARNED:
+                rows = others
+        return rows
+
+    def _deviance(self, field: Field, rows: Doubles, around: Doubles) -> float:
+        """Of the pixels around a molecule, under the light of these."""
+        light_of(rows, self._spline, self._lit)
+        height, width = self._lit.shape
+        left, right, top, bottom = (
+            int(min(max(value, 0), most))
+            for value, most in (
+                (around[0] - REACH * self._apart, width),
+                (around[0] + REACH * self._apart + 1, width),
+                (around[1] - REACH * self._apart, height),
+                (around[1] + REACH * self._apart + 1, height),
+            )
+        )
+        cut = slice(top, bottom), slice(left, right)
+        mean = np.maximum(self._background[cut] + self._lit[cut] + field.read[cut], FAINTEST)
+        data = np.maximum(field.light[cut] + field.read[cut], FAINTEST)
+        return 2 * float((mean - data + data * np.log(data / mean)).sum(dtype=float))
 
     def _sound(self, rows: Doubles) -> Bools:
         """Which are bright enough, and explain their pixels as well as noise and a measured spot let them.
