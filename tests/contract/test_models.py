@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from spline_scenes import SPLINE
 
 from smartscope import plugins
 from smartscope.config import CameraCalibration, OpticsConfig, PointSpreadConfig
 from smartscope.frame import Frame
+from smartscope.optics.point_spread.spline_file import save_spline
 from smartscope.ports import Instrument, Model
 from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Localizations, Result
 from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check
@@ -75,6 +78,17 @@ class TestLocalizeAstigmatic(ModelContract):
     def make(self) -> Model:
         optics = OpticsConfig(point_spread=PointSpreadConfig(model="astigmatic", sigma_px=1.2))
         return plugins.build("models", LOCALIZE, {"max_spots": 40}, Instrument(CameraCalibration(em_gain=100), optics))
+
+
+class TestLocalizeSpline(ModelContract):
+    @pytest.fixture(autouse=True)
+    def _spline(self, tmp_path: Path) -> None:
+        self.file = tmp_path / "psf.npz"
+        save_spline(self.file, SPLINE)
+
+    def make(self) -> Model:
+        optics = OpticsConfig(point_spread=PointSpreadConfig(model="spline", file=str(self.file)))
+        return plugins.build("models", LOCALIZE, {"max_spots": 200}, Instrument(CameraCalibration(), optics))
 
 
 class TestCells(ModelContract):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.ndimage import maximum_filter
 
 from smartscope.config import PointSpreadConfig
 from smartscope.frame import Frame
@@ -15,18 +14,13 @@ from smartscope_models.localization.counting import glowing
 from smartscope_models.localization.finder import FITS, Found
 from smartscope_models.localization.fitter import FrameFit, FrameFitter
 from smartscope_models.localization.joint import Doubles
+from smartscope_models.localization.saturation import Saturation, inside
 from smartscope_models.localization.shots import Shots
 
-BLIND = np.float32(1e8)
-"""Read variance of a pixel that tells nothing: it is saturated."""
 CROWD = 5.5
 """What neighbours that nobody found, and the background between molecules, add to the squared error of a place, over
 that error and over the molecules per squared width; measured on simulated frames of 0.4 to 2.5 per square micrometre.
 """
-TOUCHING = 2.0
-"""Widths from a spot's centre within which a saturated pixel makes it worthless."""
-SATURATED_TRUST = 0.9
-"""Trust in a frame with one saturated pixel."""
 
 
 class FitPath:
@@ -90,18 +84,16 @@ class FitPath:
             self._place = place
             fitter.fixed_light.forget()
         shots.of(frame.pixels, self._light)
-        saturated = frame.pixels >= calibration.saturation_adu
-        blinded = bool(saturated.any())
-        read = np.where(saturated, BLIND, shots.read) if blinded else shots.read
-        fit = fitter.fit(self._light, read, starts)
-        keep = _inside(fit, shape)
-        spoilt = _touching(fit, saturated, TOUCHING * fitter.sigma_px) if blinded else np.zeros(len(fit), bool)
-        table = self._table(fit, fitter, keep & ~spoilt, shots.excess / self._efficiency)
+        saturation = Saturation(frame.pixels, calibration)
+        fit = fitter.fit(self._light, saturation.blinded(shots.read), starts)
+        keep = inside(fit.values, shape)
+        found, told = int(keep.sum()), keep & ~saturation.touching(fit.values, fitter.sigma_px)
+        table = self._table(fit, fitter, told, shots.excess / self._efficiency)
         contrast = float(np.median(fit.values[keep, 2] / fit.errors[keep, 2])) if keep.any() else 1.0
-        emitters, error = glowing(int(keep.sum()), float(self._light.size), fitter.sigma_px, contrast)
-        share = min(int((keep & ~spoilt).sum()) / emitters, 1.0) if emitters > 0 else 1.0
+        emitters, error = glowing(found, float(self._light.size), fitter.sigma_px, contrast)
+        share = min(len(table) / emitters, 1.0) if emitters > 0 else 1.0
         agreement = min(max(2.0 - fit.chi2, 0.0), 1.0)
-        doubts = _doubts(saturated, keep, spoilt)
+        doubts = saturation.doubts(found, found - len(table))
         return Found(table, emitters, error, FITS, agreement, share * agreement, self._figures(fitter), doubts)
 
     def _table(self, fit: FrameFit, fitter: FrameFitter, keep: np.ndarray, photons: float) -> Localizations:
@@ -128,27 +120,3 @@ class FitPath:
 def _place(frame: Frame) -> tuple[object, ...]:
     settings = frame.settings
     return settings.roi, settings.x_um, settings.y_um, settings.z_um
-
-
-def _inside(fit: FrameFit, shape: tuple[int, int]) -> np.ndarray:
-    """Which molecules lie in the frame; light of others may reach into it."""
-    x, y = fit.values[:, 0], fit.values[:, 1]
-    within: np.ndarray = (x >= -0.5) & (x <= shape[1] - 0.5) & (y >= -0.5) & (y <= shape[0] - 0.5)
-    return within
-
-
-def _touching(fit: FrameFit, saturated: np.ndarray, reach_px: float) -> np.ndarray:
-    """Which molecules have a saturated pixel near their centre."""
-    near = maximum_filter(saturated, 2 * math.ceil(reach_px) + 1)
-    rows, columns = (np.rint(fit.values[:, axis]).astype(int).clip(0, saturated.shape[1 - axis] - 1) for axis in (1, 0))
-    touching: np.ndarray = near[rows, columns]
-    return touching
-
-
-def _doubts(saturated: np.ndarray, keep: np.ndarray, spoilt: np.ndarray) -> tuple[tuple[float, str], ...]:
-    pixels = int(saturated.sum())
-    if not pixels:
-        return ()
-    lost = int((keep & spoilt).sum())
-    share = max(lost / max(int(keep.sum()), 1), min(20 * pixels / saturated.size, 1.0))
-    return ((SATURATED_TRUST * (1 - share), f"{pixels} pixels are saturated; {lost} molecules on them are left out"),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from smartscope_models.localization.density_switch import DensitySwitch
 from smartscope_models.localization.finder import Finder, Found
 from smartscope_models.localization.fit_path import FitPath
 from smartscope_models.localization.network_path import NetworkPath
+from smartscope_models.localization.spline_path import SplinePath
 
 MEASURED, THEORETICAL = 0.2, 0.4
 """How far, relatively, spots may be from a measured width, and from the theory's, before the frame is distrusted."""
@@ -51,6 +53,7 @@ class MoleculeLocalizer:
         threads: Annotated[int, Field(ge=1, le=64)] = 1,
     ) -> None:
         """sigma_px: width of a spot, in focus; None: the configured one, or else 0.21 wavelength / NA.
+        A spline (optics.point_spread) is fitted as it was measured.
 
         self_calibrating: use the width that lone spots show. rounds: at most so often is the frame looked at again for
         molecules that were missed, taken for one, or are none; each takes time where many are. finder: ``fits`` alone;
@@ -59,32 +62,38 @@ class MoleculeLocalizer:
         engine, precision, threads: of the network.
 
         Raises:
-            PluginError: the configured point spread function is no Gaussian, or there is no network for it.
+            PluginError: there is no network for the configured point spread function, or a width beside a spline.
+            InputError: the spline's file cannot be used.
             UnsupportedModel, EngineError: the network that was asked for cannot be used.
         """
         optics, camera = setup.optics, setup.camera
         psf = optics.point_spread
-        if psf.model == "spline":
-            raise PluginError(
-                "localize fits Gaussians, and the configured point spread function is a spline",
-                where="optics.point_spread.model",
-                allowed="gaussian, astigmatic",
-                remedy="name a model that fits splines",
-            )
         widefield = max(0.21 * optics.emission_nm / optics.numerical_aperture / camera.pixel_size_nm, 0.6)
         told = sigma_px or psf.sigma_px
         self._tolerance = MEASURED if told else THEORETICAL
         self._pixel_nm = camera.pixel_size_nm
         self._calibration = SensorCalibration(camera)
-        fits = FitPath(
-            psf,
-            told or widefield,
-            camera.quantum_efficiency,
-            false_alarms_per_megapixel=false_alarms_per_megapixel,
-            max_spots=max_spots,
-            self_calibrating=self_calibrating,
-            rounds=rounds,
-        )
+        fits: FitPath | SplinePath
+        if psf.file is not None:
+            _refuse_width(sigma_px)
+            fits = SplinePath(
+                Path(psf.file),
+                psf.range_nm,
+                camera.pixel_size_nm,
+                camera.quantum_efficiency,
+                false_alarms_per_megapixel=false_alarms_per_megapixel,
+                max_spots=max_spots,
+            )
+        else:
+            fits = FitPath(
+                psf,
+                told or widefield,
+                camera.quantum_efficiency,
+                false_alarms_per_megapixel=false_alarms_per_megapixel,
+                max_spots=max_spots,
+                self_calibrating=self_calibrating,
+                rounds=rounds,
+            )
         self._facts: dict[str, str] = {"finder": finder}
         self._finder: Finder = fits
         if finder != "fits":
@@ -92,7 +101,7 @@ class MoleculeLocalizer:
 
     def _with_network(
         self,
-        fits: FitPath,
+        fits: FitPath | SplinePath,
         setup: Instrument,
         finder: str,
         package: str | None,
@@ -104,7 +113,7 @@ class MoleculeLocalizer:
         psf = setup.optics.point_spread
         name = package or PACKAGES.get(psf.model)
         try:
-            if name is None:
+            if name is None or isinstance(fits, SplinePath):
                 raise PluginError(
                     f"no network is shipped for a point spread function that is {psf.model}",
                     where="option finder",
@@ -162,6 +171,16 @@ class MoleculeLocalizer:
             return ()
         why = f"spots are {ratio:.2f} times as wide as the calibration says: check pixel size, emission and focus"
         return ((FOREIGN_TRUST, why),)
+
+
+def _refuse_width(sigma_px: float | None) -> None:
+    if sigma_px is not None:
+        raise PluginError(
+            "a spline has no width",
+            where="option sigma_px",
+            allowed="none, beside optics.point_spread.model: spline",
+            remedy="leave it out, or name a Gaussian as point spread function",
+        )
 
 
 def _medians(table: Localizations, pixel_nm: float) -> dict[str, float]:

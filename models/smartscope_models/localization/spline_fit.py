@@ -8,6 +8,7 @@ Babcock, Zhuang, Scientific Reports 7 (2017) 552; Li et al., Nature Methods 15 (
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -220,6 +221,49 @@ def _fit(light, read, places, psf, radii, curve, starts, out):  # type: ignore[n
                 radius = radii[min(max(round((f[4] - psf[2]) / psf[3]), 0), len(radii) - 1)]
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _shine(f, psf, radii, sign, memory, scratch, lit):  # type: ignore[no-untyped-def]
+    """Add ``sign`` times the light of the molecule f (5,), without its background, to lit (H, W)."""
+    radius = radii[min(max(round((f[4] - psf[2]) / psf[3]), 0), len(radii) - 1)]
+    left, right, top, bottom = window(lit, f[0], f[1], radius)
+    height, width = bottom - top, right - left
+    if height < 1 or width < 1:
+        return
+    spot = memory[: 4 * height * width].reshape((4, height, width))
+    _paint(f, left, top, psf, spot, scratch)
+    for i in range(height):
+        for j in range(width):
+            lit[top + i, left + j] += np.float32(sign * f[2] * max(spot[0, i, j], 0.0))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sweep(light, read, rows, lit, psf, radii, curve, starts, first):  # type: ignore[no-untyped-def]
+    side = 2 * radii.max() + 1
+    memory, scratch = np.empty(6 * side * side), make_scratch(side, psf[1])
+    f, matrix, vector = np.empty(5), np.empty((5, 5)), np.empty(5)
+    for k in range(len(rows)):
+        _shine(rows[k], psf, radii, -1.0, memory, scratch, lit)
+        f[:] = rows[k, :5]
+        radius = radii[min(max(round((f[4] - psf[2]) / psf[3]), 0), len(radii) - 1)]
+        left, right, top, bottom = window(light, f[0], f[1], radius)
+        if right - left < 4 or bottom - top < 4:
+            rows[k, 5:] = np.nan
+            continue
+        data, noise, spot = _cut(light, read, left, right, top, bottom, memory)
+        data -= lit[top:bottom, left:right]
+        noise += lit[top:bottom, left:right]
+        work = spot, scratch, matrix, vector
+        if k >= first:
+            _best_start(data, noise, left, top, f, psf, curve, starts, work)
+        steps = _climb(data, noise, left, top, f, psf, curve, ITERATIONS, work)
+        if steps > 0:
+            _finish(data, noise, left, top, f, psf, steps, work, rows[k])
+        else:
+            rows[k, 5:] = np.nan
+        _shine(rows[k], psf, radii, 1.0, memory, scratch, lit)
+
+
+@lru_cache(maxsize=4)
 def window_radii(spline: SplinePointSpread) -> npt.NDArray[np.int64]:
     """Half the side of the window, pixels, for each of the spline's planes (Z,)."""
     samples = np.abs(spline.samples())
@@ -228,6 +272,27 @@ def window_radii(spline: SplinePointSpread) -> npt.NDArray[np.int64]:
     rings = np.arange(1, math.ceil(away.max()) + 1)
     held = np.stack([(samples * (away <= ring)).sum(axis=(1, 2)) for ring in rings]) / samples.sum(axis=(1, 2))
     return np.asarray(rings[np.argmax(held >= HELD, axis=0)] + 1)
+
+
+def heights_within(spline: SplinePointSpread, range_nm: float | None) -> tuple[float, float]:
+    """Lowest and highest height looked for: ``MARGIN`` of the range, as far as the spline reaches; None: all."""
+    low, high = spline.range_nm
+    return (low, high) if range_nm is None else (max(low, -MARGIN * range_nm), min(high, MARGIN * range_nm))
+
+
+def start_heights(low_nm: float, high_nm: float) -> Doubles:
+    """(S,): heights near enough to every other one for a climb from there to the likeliest, nm."""
+    count = math.ceil((high_nm - low_nm) / BETWEEN_STARTS_NM)
+    return np.asarray(low_nm + (high_nm - low_nm) * (np.arange(count) + 0.5) / count)
+
+
+def _setting(
+    spline: SplinePointSpread, range_nm: float | None
+) -> tuple[tuple[Doubles, int, float, float], Doubles, Doubles]:
+    """What the kernels know the spline by; bounds of the height; heights to start from."""
+    low, high = heights_within(spline, range_nm)
+    psf = spline.weights, spline.oversampling, float(spline.low_nm), float(spline.step_nm)
+    return psf, np.array([0.0, 0.0, 0.0, 0.0, low, high]), start_heights(low, high)
 
 
 def fit_spline(
@@ -249,16 +314,53 @@ def fit_spline(
         range_nm: heights from minus to plus ``MARGIN`` of this are looked for, as far as the spline reaches; None: all.
         threads: work on so many parts at once; the kernel holds no interpreter lock.
     """
-    low, high = spline.range_nm
-    if range_nm is not None:
-        low, high = max(low, -MARGIN * range_nm), min(high, MARGIN * range_nm)
-    count = math.ceil((high - low) / BETWEEN_STARTS_NM)
-    starts = low + (high - low) * (np.arange(count) + 0.5) / count
-    curve = np.array([0.0, 0.0, 0.0, 0.0, low, high])
-    psf = spline.weights, spline.oversampling, float(spline.low_nm), float(spline.step_nm)
+    psf, curve, starts = _setting(spline, range_nm)
     radii = window_radii(spline)
 
     def part(some: Doubles, out: Doubles) -> None:
         _fit(light, read, some, psf, radii, curve, starts, out)
 
     return in_parts(part, places, threads)
+
+
+def fit_in_turn(
+    light: Floats,
+    read: Floats,
+    rows: Doubles,
+    lit: Floats,
+    spline: SplinePointSpread,
+    *,
+    range_nm: float | None = None,
+    first: int = 0,
+) -> None:
+    """Fit each molecule of one frame once more, beside the light of all others as it is known so far.
+
+    Known light is added to the read variance, as that is in all of this package, so that the likelihood stays the right
+    one. The errors hold the neighbours fixed: where these overlap the molecule they are too small.
+
+    Args:
+        light: (H, W) float32, shots.
+        read: (H, W) float32, read variance, shots².
+        rows: (K, 13) float64, x, y, N, b, z; improved in place, with standard errors, deviance, misfit and iterations.
+            Where a fit ran away the five stay, and the rest is NaN.
+        lit: (H, W) float32, the light of all of them without background; kept so.
+        spline: the point spread function.
+        range_nm: as for :func:`fit_spline`.
+        first: from this row on the height is not known: several are tried.
+    """
+    psf, curve, starts = _setting(spline, range_nm)
+    _sweep(light, read, rows, lit, psf, window_radii(spline), curve, starts, first)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _shine_all(rows, psf, radii, lit):  # type: ignore[no-untyped-def]
+    side = 2 * radii.max() + 1
+    memory, scratch = np.empty(4 * side * side), make_scratch(side, psf[1])
+    lit[:] = 0
+    for k in range(len(rows)):
+        _shine(rows[k], psf, radii, 1.0, memory, scratch, lit)
+
+
+def light_of(rows: Doubles, spline: SplinePointSpread, lit: Floats) -> None:
+    """Make lit (H, W) float32 the light of the molecules rows (K, 5 or more: x, y, N, b, z), without background."""
+    _shine_all(rows, _setting(spline, None)[0], window_radii(spline), lit)

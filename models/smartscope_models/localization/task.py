@@ -21,7 +21,7 @@ LIGHT = ("intensity [photon]", "offset [photon]", "bkgstd [photon]", "uncertaint
 ROUND = (*PLACE, "sigma [nm]", *LIGHT)
 TALL = (*PLACE, "z [nm]", "sigma1 [nm]", "sigma2 [nm]", *LIGHT, "uncertainty_z [nm]")
 """ThunderSTORM's columns (Ovesný et al., Bioinformatics 30:2389, 2014): nm from the outer corner of the top-left pixel,
-frames from 1."""
+frames from 1. A spline has no widths: sigma1 and sigma2 are 0 then, for readers refuse heights without them."""
 FIRST_LOOK = 50
 """Frames looked at beforehand, so that the first one too is fitted with the width that the movie's spots show."""
 
