@@ -85,7 +85,7 @@ class SplineCandidates:
 
         light, read, model, variance: (H, W) float32; ``variance`` is that of the noise, and of what else is forgiven.
         """
-        weight: Floats = np.float32(1) / np.maximum(variance, np.float32(FAINTEST))
+        weight = np.reciprocal(np.maximum(variance, np.float32(FAINTEST)))
         rest: Floats = (light + read - model) * weight
         missing, known = self._correlated(rest, self._filters), self._correlated(weight, self._squares)
         known[known < 1e-6 * known.max()] = 1e-6 * known.max()

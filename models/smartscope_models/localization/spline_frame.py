@@ -11,7 +11,7 @@ from numba import njit
 from smartscope.optics.point_spread.spline import SplinePointSpread
 from smartscope_models.calibration import Floats
 from smartscope_models.localization.background import first_background, refine_background
-from smartscope_models.localization.fit import Doubles
+from smartscope_models.localization.fit import Doubles, window
 from smartscope_models.localization.fit_kernels import FAINTEST
 from smartscope_models.localization.joint import Field
 from smartscope_models.localization.saturation import Bools
@@ -35,13 +35,15 @@ WRONG = 0.25
 EARNED = 20.0
 """Deviance that a molecule, with four values of its own, has to take away."""
 REACH = 1.5
-"""Reaches of a spot within which molecules are neighbours."""
+"""Reaches of a spot within which molecules are neighbours,"""
+SCOPE = 4.0
+"""and within which light of others may fall on the neighbours."""
+MOST_DOUBTED = 300
+"""Molecules beyond which nobody asks whether each is needed: it would take longer than the frame."""
 FAINT = 3.0
 """A molecule that is not so many standard errors bright is none."""
-CLOSE = 1.5
-"""Widths within which two molecules are one: closer ones are mostly one that was split."""
 SAME = 2.0
-"""Standard errors, of both together, within which two molecules are one, if that is more."""
+"""Standard errors, of both together, within which two molecules are one, if that is more than a width."""
 UNLIKELY = 6.0
 """Standard deviations of a misfit that noise, with ``WRONG``, does not explain."""
 END = 1e-3
@@ -123,8 +125,8 @@ class SplineFrameFitter:
             if not len(new):
                 break
             rows = self._settled(field, np.concatenate([rows, new]), len(rows))
-            rows = self._needed(field, rows)
             self._assume(field, rows)
+        rows = self._needed(field, rows)
         rows = rows[self._sound(rows)]
         self._assume(field, rows)
         chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
@@ -158,40 +160,35 @@ class SplineFrameFitter:
             fit_in_turn(field.light, field.read, rows, self._lit, self._spline, range_nm=self._range, first=start)
             if sweep:
                 rows = rows[np.isfinite(rows).all(axis=1)]
-                rows = rows[distinct(rows, CLOSE * self.sigma_px)]
+                rows = rows[distinct(rows, self.sigma_px)]
         return rows
 
     def _needed(self, field: Field, rows: Doubles) -> Doubles:
         """Those without which the frame, the others fitted again, is worse: one may have stood for two found later."""
+        if len(rows) > MOST_DOUBTED:
+            return rows
         for k in range(len(rows) - 1, -1, -1):
-            near = np.hypot(*(rows[:, :2] - rows[k, :2]).T) < REACH * self._apart
-            near[k] = False
-            if near.sum() < 2:
+            gap = np.hypot(*(rows[:, :2] - rows[k, :2]).T)
+            gap[k] = np.inf
+            near, around = gap < REACH * self._apart, np.flatnonzero(gap < SCOPE * self._apart)
+            if not near.any():
                 continue
-            worse = self._deviance(field, rows, rows[k])
-            others, beside = np.delete(rows, k, axis=0), np.delete(near, k)
+            others, beside = rows[around], near[around]
+            with_it = self._deviance(field, np.vstack([others, rows[k]]), rows[k])
             some = others[beside]
             light_of(others, self._spline, self._lit)
             for _ in range(SWEEPS):
                 fit_in_turn(field.light, field.read, some, self._lit, self._spline, range_nm=self._range)
             others[beside] = some
-            if np.isfinite(some).all() and self._deviance(field, others, rows[k]) < worse + EARNED:
-                rows = others
+            if np.isfinite(some).all() and self._deviance(field, others, rows[k]) < with_it + EARNED:
+                rows[around] = others
+                rows = np.delete(rows, k, axis=0)
         return rows
 
-    def _deviance(self, field: Field, rows: Doubles, around: Doubles) -> float:
-        """Of the pixels around a molecule, under the light of these."""
+    def _deviance(self, field: Field, rows: Doubles, centre: Doubles) -> float:
+        """Twice the log-likelihood ratio of the pixels around a molecule, under the light of these."""
         light_of(rows, self._spline, self._lit)
-        height, width = self._lit.shape
-        left, right, top, bottom = (
-            int(min(max(value, 0), most))
-            for value, most in (
-                (around[0] - REACH * self._apart, width),
-                (around[0] + REACH * self._apart + 1, width),
-                (around[1] - REACH * self._apart, height),
-                (around[1] + REACH * self._apart + 1, height),
-            )
-        )
+        left, right, top, bottom = window(self._lit, centre[0], centre[1], round(REACH * self._apart))
         cut = slice(top, bottom), slice(left, right)
         mean = np.maximum(self._background[cut] + self._lit[cut] + field.read[cut], FAINTEST)
         data = np.maximum(field.light[cut] + field.read[cut], FAINTEST)
