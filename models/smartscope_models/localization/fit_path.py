@@ -8,18 +8,23 @@ import numpy as np
 from scipy.ndimage import maximum_filter
 
 from smartscope.config import PointSpreadConfig
-from smartscope.frame import Frame
+from smartscope.frame import Frame, Pixels
 from smartscope.result import Localizations
 from smartscope_models.calibration import Floats, PixelCalibration
 from smartscope_models.localization.counting import glowing
 from smartscope_models.localization.finder import FITS, Found
 from smartscope_models.localization.fitter import FrameFit, FrameFitter
+from smartscope_models.localization.noise import NoiseMeter
 from smartscope_models.localization.shots import Shots
 
 BLIND = np.float32(1e8)
 """Read variance of a pixel that tells nothing: it is saturated."""
 TOUCHING = 2.0
 """Widths from a spot's centre within which a saturated pixel makes it worthless."""
+RETRIES, RETRY = 2, 1.2
+"""Times that a frame is fitted again, while the noise assumed grows by this factor."""
+NOISY_TRUST = 0.5
+"""Trust in a frame whose noise is not that of the calibration."""
 SATURATED_TRUST = 0.9
 """Trust in a frame with one saturated pixel."""
 
@@ -45,6 +50,7 @@ class FitPath:
         self._rounds = rounds
         self._known: tuple[PixelCalibration, Shots] | None = None
         self._fitter: FrameFitter | None = None
+        self._noise = NoiseMeter()
         self._light: Floats = np.zeros((1, 1), np.float32)
 
     def warm_up(self, shape: tuple[int, int]) -> None:
@@ -77,18 +83,32 @@ class FitPath:
         if self._known is None or self._known[0] is not calibration:
             self._known = calibration, Shots(calibration)
         fitter, shots = self._fitter, self._known[1]
-        shots.of(frame.pixels, self._light)
         saturated = frame.pixels >= calibration.saturation_adu
         blinded = bool(saturated.any())
-        read = np.where(saturated, BLIND, shots.read) if blinded else shots.read
-        fit = fitter.fit(self._light, read)
+        fit, excess = self._fit(frame.pixels, saturated if blinded else None, shots)
         keep = _inside(fit, shape)
         spoilt = _touching(fit, saturated, TOUCHING * fitter.sigma_px) if blinded else np.zeros(len(fit), bool)
-        table = self._table(fit, fitter, keep & ~spoilt, shots.excess / self._efficiency)
+        table = self._table(fit, fitter, keep & ~spoilt, excess / self._efficiency)
         contrast = float(np.median(fit.values[keep, 2] / fit.errors[keep, 2])) if keep.any() else 1.0
         emitters, error = glowing(int(keep.sum()), float(self._light.size), fitter.sigma_px, contrast)
         health = _health(int((keep & ~spoilt).sum()), emitters, fit.chi2)
-        return Found(table, emitters, error, health, self._figures(fitter), _doubts(saturated, keep, spoilt))
+        return Found(table, emitters, error, health, self._figures(fitter), self._doubts(saturated, keep, spoilt))
+
+    def _fit(self, pixels: Pixels, saturated: np.ndarray | None, shots: Shots) -> tuple[FrameFit, float]:
+        """The fit, begun anew where the frame proves noisier than was assumed; electrons per shot."""
+        for _ in range(1 + RETRIES):
+            factor = self._noise.factor
+            shots.of(pixels, self._light)
+            self._light /= np.float32(factor)
+            read = shots.read / np.float32(factor)
+            if saturated is not None:
+                read[saturated] = BLIND
+            assert self._fitter is not None
+            fit = self._fitter.fit(self._light, read)
+            self._noise.learn(factor * fit.variance)
+            if self._noise.factor <= RETRY * factor:
+                break
+        return fit, shots.excess * factor
 
     def _table(self, fit: FrameFit, fitter: FrameFitter, keep: np.ndarray, photons: float) -> Localizations:
         """The molecules that are kept; photons: how many there are to a shot."""
@@ -103,6 +123,13 @@ class FitPath:
             np.ones(len(values)), fit.misfit[keep],
         )  # fmt: skip
         return Localizations(*(column.astype(np.float32) for column in columns))
+
+    def _doubts(self, saturated: np.ndarray, keep: np.ndarray, spoilt: np.ndarray) -> tuple[tuple[float, str], ...]:
+        doubts = _saturation(saturated, keep, spoilt)
+        if self._noise.factor == 1:
+            return doubts
+        why = f"the camera's noise is {self._noise.factor:.1f} times the calibrated variance: calibrate the camera"
+        return (*doubts, (NOISY_TRUST, why))
 
     def _figures(self, fitter: FrameFitter) -> dict[str, float]:
         if not fitter.width.known:
@@ -131,7 +158,8 @@ def _health(kept: int, emitters: float, chi2: float) -> float:
     return found * min(max(2.0 - chi2, 0.0), 1.0)
 
 
-def _doubts(saturated: np.ndarray, keep: np.ndarray, spoilt: np.ndarray) -> tuple[tuple[float, str], ...]:
+def _saturation(saturated: np.ndarray, keep: np.ndarray, spoilt: np.ndarray) -> tuple[tuple[float, str], ...]:
+    """Doubt in a frame with saturated pixels."""
     pixels = int(saturated.sum())
     if not pixels:
         return ()
