@@ -50,7 +50,7 @@ def fit_round_torch(
     fisher, _ = windows.normal(f, sigma_px)
     errors = torch.linalg.inv_ex(fisher)[0].diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
     strayed = ~((f[:, :2] - start).abs().sum(1) < 2 * STRAY * sigma_px)
-    return _fits(f, errors, windows.agreement(f, sigma_px), steps, strayed, sigma_px)
+    return _fits(f, errors, windows.agreement(f, sigma_px), steps, strayed | windows.too_small, sigma_px)
 
 
 class _Windows:
@@ -63,6 +63,8 @@ class _Windows:
         columns, rows = corner[:, :1] + steps, corner[:, 1:] + steps
         inside_x, inside_y = (columns >= 0) & (columns < width), (rows >= 0) & (rows < height)
         pick = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
+        self.too_small = (inside_x.sum(1) < 3) | (inside_y.sum(1) < 3)
+        """(K,): whether too little of a window lies in the frame."""
         self._there = (inside_y[:, :, None] & inside_x[:, None, :]).to(light.dtype)
         self._noise = read[pick]
         self._light = light[pick]
@@ -121,8 +123,8 @@ def _bounded(step: Tensor, f: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(torch.nan_to_num(step), low), high)
 
 
-def _fits(f: Tensor, errors: Tensor, agreement: Tensor, steps: Tensor, strayed: Tensor, sigma: float) -> Fits:
+def _fits(f: Tensor, errors: Tensor, agreement: Tensor, steps: Tensor, lost: Tensor, sigma: float) -> Fits:
     table = torch.cat([f, torch.full_like(f[:, :1], sigma), errors, torch.zeros_like(f[:, :1]), agreement], 1)
-    table[strayed] = math.nan
+    table[lost] = math.nan
     columns = table.double().cpu().numpy()
     return Fits(columns[:, :5], columns[:, 5:10], columns[:, 10], columns[:, 11], steps.cpu().numpy().astype(np.int64))

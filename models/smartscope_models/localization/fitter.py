@@ -21,6 +21,7 @@ from smartscope_models.localization.fit_kernels import widths, widths_of
 from smartscope_models.localization.fixed_light import FixedLight
 from smartscope_models.localization.frame_fit import add_light, agreement, sweep
 from smartscope_models.localization.joint import Beliefs, Bench, Doubles, Field
+from smartscope_models.localization.noise import variance_left
 from smartscope_models.localization.proposals import births, departures, splits
 from smartscope_models.localization.revise import revise
 from smartscope_models.localization.width import WidthMeter
@@ -55,6 +56,8 @@ class FrameFit:
     misfit: Doubles
     chi2: float
     """Pearson's chi-square of the whole frame, per pixel."""
+    variance: float
+    """The same from the median, which says how noisy the camera is and not how wrong the model."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -132,7 +135,7 @@ class FrameFitter:
         self.fixed_light.learn(field)
         good = np.isfinite(errors).all(1)
         chi2 = float(np.mean((light + read - self._model) ** 2 / self._model))
-        return FrameFit(table[good].copy(), errors[good], under[good, 0], under[good, 1], chi2)
+        return FrameFit(table[good].copy(), errors[good], under[good, 0], under[good, 1], chi2, variance_left(field))
 
     def _explained(self, field: Field, starts: Doubles | None, revised: bool) -> int:
         """Background, first spots, first fits, and the revision of them; how many spots then."""
