@@ -1,48 +1,61 @@
-"""``smartscope process localize``: a movie's molecules as the list that ThunderSTORM reads and writes."""
+"""``smartscope process localize``: a movie's molecules as a table that ThunderSTORM or Picasso opens."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from smartscope.config import CameraCalibration
-from smartscope.ports import Instrument, Model, TaskInputs, model_facts
-from smartscope.result import Localizations, Result
-from smartscope_models.movies import TiffMovie, written_whole
-from smartscope_models.tables import write_table
+from smartscope.localization_files.picasso import PicassoWriter, picasso_file
+from smartscope.localization_files.table import of_frame
+from smartscope.localization_files.thunderstorm import ThunderStormWriter
+from smartscope.ports import TaskInputs, model_facts
+from smartscope.result import Result
+from smartscope.whole_files import written_whole
+from smartscope_models.movies import TiffMovie
 from smartscope_models.tasks import Report, Stopwatch, instrument_for, named_model, results
 
-PLACE = ("id", "frame", "x [nm]", "y [nm]")
-LIGHT = ("intensity [photon]", "offset [photon]", "bkgstd [photon]", "uncertainty_xy [nm]")
-ROUND = (*PLACE, "sigma [nm]", *LIGHT)
-TALL = (*PLACE, "z [nm]", "sigma1 [nm]", "sigma2 [nm]", *LIGHT, "uncertainty_z [nm]")
-"""ThunderSTORM's columns (Ovesný et al., Bioinformatics 30:2389, 2014): nm from the outer corner of the top-left pixel,
-frames from 1. A spline has no widths: sigma1 and sigma2 are 0 then, for readers refuse heights without them."""
 FIRST_LOOK = 50
 """Frames looked at beforehand, so that the first one too is fitted with the width that the movie's spots show."""
 
 
 class LocalizeTask:
-    """TIFF → CSV with ThunderSTORM's columns. Options: ``model`` (``localize``), and those of the model."""
+    """TIFF → CSV with ThunderSTORM's columns, or Picasso's .hdf5. Options: ``model`` (``localize``), and its own."""
 
     def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
         """Localise in every frame; raises InputError for a movie that cannot be read."""
-        with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
+        with TiffMovie(inputs.source) as movie:
             instrument, known = instrument_for(movie, inputs)
             name, model = named_model(inputs.options, "model", "localize", instrument)
             for _ in islice(results(model, movie, Stopwatch()), FIRST_LOOK):
                 pass
             watch, verdict = Stopwatch(), Verdict()
-            tall = instrument.optics.point_spread.model != "gaussian"
-            rows = _rows(model, movie, instrument, tall, watch, verdict, report)
-            count = write_table(part, TALL if tall else ROUND, rows)
+            with _opened(inputs, movie, instrument.camera.pixel_size_nm) as writer:
+                for frame, result in results(model, movie, watch):
+                    verdict.add(result)
+                    if result.localizations is not None:
+                        writer.append(of_frame(frame.index, result.localizations))
+                    report(frame.index + 1, len(movie))
         warnings = [*known.pop("warnings", ()), *verdict.reasons]
-        figures = {"localizations": count, **watch.figures(), **verdict.figures()}
+        figures = {"localizations": writer.written, **watch.figures(), **verdict.figures()}
         return {"model": name, **model_facts(model), **figures, **known, "warnings": warnings}
+
+
+@contextmanager
+def _opened(inputs: TaskInputs, movie: TiffMovie, pixel_size_nm: float) -> Iterator[ThunderStormWriter | PicassoWriter]:
+    """The output, whole or not at all."""
+    output, source = Path(inputs.output), Path(inputs.source)
+    if output.suffix == ".hdf5":
+        facts = {"Pixelsize": pixel_size_nm}
+        with picasso_file(output, source, movie.shape, len(movie), facts) as hdf5:
+            yield hdf5
+        return
+    with written_whole(output, source) as part, ThunderStormWriter(part, pixel_size_nm) as csv:
+        yield csv
 
 
 class Verdict:
@@ -66,36 +79,3 @@ class Verdict:
         """Medians over the movie."""
         medians = {name: float(np.median(values)) for name, values in self._quality.items()}
         return {**medians, "trust_median": float(np.median(self._trust)), "trust_least": min(self._trust)}
-
-
-def _rows(
-    model: Model,
-    movie: TiffMovie,
-    instrument: Instrument,
-    tall: bool,
-    watch: Stopwatch,
-    verdict: Verdict,
-    report: Report,
-) -> Iterator[tuple[object, ...]]:
-    count = 0
-    for frame, result in results(model, movie, watch):
-        verdict.add(result)
-        if (found := result.localizations) is not None:
-            for columns in _columns(found, instrument.camera, tall).T.tolist():
-                count += 1
-                yield count, frame.index + 1, *columns
-        report(frame.index + 1, len(movie))
-
-
-def _columns(found: Localizations, camera: CameraCalibration, tall: bool) -> np.ndarray:
-    """(columns after ``frame``, N), in ThunderSTORM's order and units."""
-    nm, efficiency = camera.pixel_size_nm, camera.quantum_efficiency
-    excess = 2.0 if camera.em_gain > 1 else 1.0
-    noise_e2 = excess * efficiency * found.background + (camera.read_noise_e / camera.em_gain) ** 2
-    lateral = nm * np.hypot(found.x_error_px, found.y_error_px) / math.sqrt(2)
-    place = [(found.x_px + 0.5) * nm, (found.y_px + 0.5) * nm]
-    light = [found.photons, found.background, np.sqrt(noise_e2) / efficiency, lateral]
-    if not tall:
-        return np.array([*place, found.sigma_x_px * nm, *light], float)
-    widths = [found.sigma_x_px * nm, found.sigma_y_px * nm]
-    return np.array([*place, found.z_nm, *widths, *light, found.z_error_nm], float)
