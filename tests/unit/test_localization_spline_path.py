@@ -139,8 +139,8 @@ def test_candidates_of_one_place_give_one_molecule_and_of_two_places_two() -> No
 
 def test_heights_beyond_the_range_are_counted_but_not_told(file: Path) -> None:
     rng = np.random.default_rng(6)
-    spots = SPLINE.spots([20.0, 60.0], 20.0, [650.0, 0.0], (40, 80)).values
-    light = rng.poisson(5000 * spots.sum(axis=0) + 10)
+    spots = SPLINE.spots([20.0, 60.0], 20.0, [490.0, 0.0], (40, 80)).values
+    light = rng.poisson(3000 * spots.sum(axis=0) + 10)  # 460 nm are the end
     result = seen(localizer(file, range_nm=400), light)
     assert result.localizations is not None
     np.testing.assert_allclose(result.localizations.x_px, [60], atol=0.1)
