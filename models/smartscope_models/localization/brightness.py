@@ -15,7 +15,9 @@ Doubles = npt.NDArray[np.float64]
 MEMORY = 600
 """Molecules remembered."""
 ENOUGH = 50
-"""Molecules below which only their own frame's median is used, and its width is not trusted."""
+"""Molecules below which the frame's own are looked at, and if they too are fewer, only their median is used."""
+UNSEEN = 6.0
+"""ln N of what has never been seen."""
 NARROWEST, WIDEST = 0.35, 1.5
 """Standard deviations of ln N that may be assumed."""
 STRANGERS = 0.1
@@ -43,9 +45,11 @@ class Brightness:
 
         fresh: (K,) a first estimate of the photons in this frame, used while too few have been seen.
         """
-        if self._seen >= ENOUGH:
-            low, middle, high = np.quantile(self._recent[: min(self._seen, MEMORY)], [0.16, 0.5, 0.84])
-            width = min(max(0.5 * float(high - low), NARROWEST), WIDEST)
-        else:
-            middle, width = float(np.median(np.log(np.maximum(fresh, 1.0)))) if len(fresh) else 6.0, WIDEST
+        known = min(self._seen, MEMORY)
+        sample = self._recent[:known] if known >= ENOUGH else np.log(np.maximum(fresh, 1.0))
+        if len(sample) == 0:
+            return np.array([UNSEEN, WIDEST**-2, (1 - STRANGERS) / ROOT_2_PI, STRANGERS / DECADES])
+        low, middle, high = np.quantile(sample, [0.16, 0.5, 0.84])
+        enough = len(sample) >= ENOUGH
+        width = min(max(0.5 * float(high - low), NARROWEST), WIDEST) if enough else WIDEST
         return np.array([middle, width**-2, (1 - STRANGERS) / ROOT_2_PI, STRANGERS / DECADES])

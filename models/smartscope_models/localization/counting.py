@@ -29,4 +29,5 @@ def glowing(found: int, area_px: float, sigma_px: float, signal_to_noise: float)
     dead = 0.5 * math.pi * (DEAD_RADIUS * sigma_px / sharpness) ** 2
     filled = min(found / area_px * dead, FULL)
     missed = max(-math.log1p(-filled) / dead * area_px - found, 0.0)
-    return found + missed, math.sqrt(missed + (DOUBTFUL * missed) ** 2 + 0.25)
+    doubt = DOUBTFUL * missed if filled < FULL else float(found)
+    return found + missed, math.sqrt(missed + doubt**2 + 0.25)

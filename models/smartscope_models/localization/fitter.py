@@ -24,7 +24,7 @@ from smartscope_models.localization.joint import Beliefs, Bench, Doubles, Field
 from smartscope_models.localization.noise import variance_left
 from smartscope_models.localization.proposals import births, departures, splits
 from smartscope_models.localization.revise import revise
-from smartscope_models.localization.width import WidthMeter
+from smartscope_models.localization.width import WidthMeter, pairing
 
 LINK = 4.0
 """Widths within which spots are fitted together."""
@@ -40,6 +40,9 @@ CALM = 0.02
 """Relative change in the number of spots below which there is no further round."""
 FIRST_PASSES = 3
 """Times the first frame is begun anew, with the width that its own spots show."""
+PAIRED, SUSPICIOUS = 1.8, 0.5
+"""Where so large a share of spots has another within so many widths, and none is alone, the width may be far too small
+and each molecule two spots; molecules at random come so close from 4 per µm² on."""
 SETTLED = 0.03
 """Relative change of the width below which a frame is not begun anew."""
 
@@ -88,6 +91,8 @@ class FrameFitter:
         self.brightness: Brightness = experience.brightness if experience else Brightness()
         self.fixed_light = FixedLight(shape)
         self._psf, self._sigma, self._learns = psf, sigma_px, self_calibrating
+        self._at_first: float | None = None
+        """Width measured before spots were split: where it is far too small, each of them was."""
         self._alarms, self._rounds = false_alarms_per_megapixel, rounds
         maps = [np.zeros(shape, np.float32) for _ in range(4)]
         self._model, self._background, self._maps = maps[0], maps[1], (maps[2], maps[3])
@@ -121,11 +126,12 @@ class FrameFitter:
         field = Field(light, read, self._model, self._background)
         count = self._explained(field, starts, revised)
         for _ in range(FIRST_PASSES if self._learns and not self.width.known else 0):
-            meter = WidthMeter()
-            meter.learn(field, self._table[:count], self._curve, self._ratio, self._bench)
-            if not meter.known or abs(meter.ratio / self._ratio - 1) < SETTLED:
+            ratio = self._measured(field, count)
+            if ratio is None and pairing(self._table[:count], PAIRED * self._curve[1]) > SUSPICIOUS:
+                ratio = self._at_first
+            if ratio is None or abs(ratio / self._ratio - 1) < SETTLED:
                 break
-            self._tuned_to(meter.ratio)
+            self._tuned_to(ratio)
             count = self._explained(field, starts, revised)
         table, errors, under = self._table[:count], np.empty((count, 4)), np.empty((count, 2))
         sweep(field, table, self._beliefs(table[:, 2]), LAST, errors, self._bench)
@@ -153,7 +159,15 @@ class FrameFitter:
         sweep(field, table, beliefs, FIRST, NO_ERRORS, self._bench)
         refine_background(field)
         sweep(field, table, beliefs, FIRST, NO_ERRORS, self._bench)
+        if self._learns and not self.width.known:
+            self._at_first = self._measured(field, count)
         return self._revised(field, count) if revised else count
+
+    def _measured(self, field: Field, count: int) -> float | None:
+        """Width of this frame's lone spots over the configured one, if there are enough of them."""
+        meter = WidthMeter()
+        meter.learn(field, self._table[:count], self._curve, self._ratio, self._bench)
+        return meter.ratio if meter.known else None
 
     def _revised(self, field: Field, count: int) -> int:
         """Rounds of spots added, split, taken away and joined, while there is much to change; how many spots then."""
@@ -180,8 +194,8 @@ class FrameFitter:
 
     def _beliefs(self, shots: Doubles) -> Beliefs:
         density = max(len(shots), 1) / self._model.size / self._per_height
-        known = self.brightness.known(shots)
-        return Beliefs(self._curve, self._reach, math.log(density), known, MODEL_ERROR)
+        known, least = self.brightness.known(shots), 0.5 * float(self._threshold) ** 2
+        return Beliefs(self._curve, self._reach, math.log(density), known, least, MODEL_ERROR)
 
     def _learn(self, field: Field, table: Doubles, errors: Doubles) -> None:
         """Remember width and brightness; take the width into use where it has changed."""

@@ -50,6 +50,8 @@ class Beliefs(NamedTuple):
     """ln of the expected number of spots per px² and, where t is a height, per nm of it."""
     brightness: Doubles
     """(4,), see :class:`Brightness`."""
+    least_gain: float
+    """In log-likelihood, of a spot where none was; from the rate of false alarms."""
     model_error: float
     """How far the shape of a real spot may differ from the model's, over its height: one standard deviation."""
 

@@ -4,7 +4,8 @@ Each change is tried: the spots around it are fitted again, and it is kept if th
 a model is its likelihood times the prior of its spots, integrated over their parameters in Laplace's approximation
 (Kass & Raftery, J Am Stat Assoc 90:773, 1995), so that a spot has to pay for its freedom:
 ln L + sum of ln(density · p(N) · p(t)) + (n/2) ln 2π - ½ ln |Fisher information|.
-Nothing here is a threshold on a spot's appearance, and none depends on how full the frame is.
+Nothing here is a threshold on a spot's appearance, and none depends on how full the frame is. A spot on its own has
+beside to be more than noise makes at the stated rate of false alarms.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def _attempt(field, table, count, removed, added, beliefs, efforts, bench):  # t
         table[count + k] = added[k]
         rest[stayed + k] = count + k
     region = _region(kept, added, curve, model.shape)
-    gain = old - _likelihood(field, region) - _log_priors(table, members, beliefs)
+    likelihood = -_likelihood(field, region)
+    gain = old - _log_priors(table, members, beliefs)
     for k in removed:
         paint(model, table[k], -1.0, curve, bench)
     for k in rest[stayed:]:
@@ -136,10 +138,16 @@ def _attempt(field, table, count, removed, added, beliefs, efforts, bench):  # t
     new = 0.0
     if len(rest):
         new = fit_group(field, table, rest, beliefs, efforts[1], bench)
-    gain += _likelihood(field, region) + _log_priors(table, rest, beliefs) - new
+    likelihood += _likelihood(field, region)
+    gain += likelihood + _log_priors(table, rest, beliefs) - new
     gain += (len(rest) - before) * bench.stamps.shape[2] * HALF_LOG_2_PI
     doubt = _doubt(field, kept, curve, beliefs.model_error) * (len(rest) - before)
-    if gain > doubt and not _strayed(kept, added, table, rest, len(removed)):
+    wanted = gain > doubt
+    if len(removed) == 0:
+        wanted = wanted and likelihood > beliefs.least_gain
+    if len(added) == 0:
+        wanted = wanted or likelihood > -beliefs.least_gain
+    if wanted and not _strayed(kept, added, table, rest, len(removed)):
         table[removed, 2] = 0
         return count + len(added)
     for k in rest:

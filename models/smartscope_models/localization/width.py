@@ -42,6 +42,11 @@ def _excess_of_lone(field, table, reach, curve, bench):  # type: ignore[no-untyp
     return out[:count]
 
 
+def pairing(table: Doubles, reach_px: float) -> float:
+    """Share of the spots of table (K, 4) that have another within ``reach_px``."""
+    return len(np.unique(pairs_within(table, reach_px))) / max(len(table), 1)
+
+
 class WidthMeter:
     """A running median of the variance of lone spots, over the configured one."""
 
