@@ -104,7 +104,7 @@ def arms(
     say(f"seed {seed} ours: {found['ours']}")
     power_mw = found["ours"]["power_mw_mean"]
     peaks = per_second(ours.peaks, ours.t_s)
-    first = found["ours"]["settled_at_own_mean_s"] or 0
+    first = found["ours"]["settled_at_own_level_s"] or 0
     n0, powers = float(np.nanmean(peaks[first:])), per_second(ours.power_mw, ours.t_s)
     published = {"light": LIGHT, "n0": n0, "mw_per_unit": MW_PER_UNIT}
     lent = {**published, "n0": target, "reads_figure": "emitters"}
@@ -137,8 +137,10 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         settled = [row["settled_s"] for row in rows]
         laws[law] = {
             "settled_s": settled,
-            "settled_at_own_mean_s": [row["settled_at_own_mean_s"] for row in rows],
-            "rms_about_own_mean_median": float(np.median([row["rms_about_own_mean"] for row in rows])),
+            "settled_at_own_level_s": [row["settled_at_own_level_s"] for row in rows],
+            "own_level": [row["own_level"] for row in rows],
+            "rms_about_own_level_median": float(np.median([row["rms_about_own_level"] for row in rows])),
+            "plain": {name: [row["plain"][name] for row in rows] for name in ("settled_s", "peak", "rms")},
             **{f"{name}_median": float(np.median([row[name] for row in rows])) for name in ("peak", "rms")},
             **{f"{name}_worst": float(max(row[name] for row in rows)) for name in ("peak", "rms")},
             "blinking_bound_median": float(np.median([row["blinking_bound"] for row in rows])),

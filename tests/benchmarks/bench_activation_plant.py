@@ -44,6 +44,7 @@ def as_diary(driven: Driven) -> Diary:
     return Diary(
         t_s=[k * FRAME_S for k in range(frames)],
         active=driven.visible.tolist(),
+        plain=driven.visible.tolist(),
         counted=[float("nan")] * frames,
         found=[0] * frames,
         right=[0] * frames,

@@ -36,30 +36,40 @@ def blinking_bound(visits: list[int], active: float, frames_per_s: float) -> flo
     return float(np.sqrt((k**2).mean() / k.mean() / (active * frames_per_s)))
 
 
-def held(diary: Diary, target: float, until_s: float | None = None) -> dict[str, Any]:
-    """Figures of a run; ``until_s``: of its first part alone.
+def steadiness(means: np.ndarray, target: float) -> dict[str, Any]:
+    """Settling, peak and deviation of one-second means, from the target and from their own level.
 
-    What is said of its own mean is independent of a scale that the counter has wrong.
+    The own level, the mean of the second half, is independent of a scale that the counter has wrong.
     """
-    frames = len(diary.t_s) if until_s is None else int(np.searchsorted(diary.t_s, diary.t_s[0] + until_s))
-    t_s = diary.t_s[:frames]
-    active = per_second(diary.active[:frames], t_s)
-    power_mw = per_second(diary.power_mw[:frames], t_s)
-    settled = settled_s(active, target)
-    late = active[settled or 0 :]
-    frames_per_s = (frames - 1) / (t_s[-1] - t_s[0])
+    level = float(np.nanmean(means[len(means) // 2 :]))
+    settled, level_reached = settled_s(means, target), settled_s(means, level)
+    late, at_level = means[settled or 0 :], means[level_reached or 0 :]
+    return {
+        "mean_active": float(np.nanmean(late)),
+        "settled_s": settled,
+        "peak": float(np.nanmax(means) / target),
+        "rms": float(np.sqrt(np.nanmean((late / target - 1) ** 2))),
+        "own_level": level,
+        "settled_at_own_level_s": level_reached,
+        "peak_over_own_level": float(np.nanmax(means) / level),
+        "rms_about_own_level": float(np.sqrt(np.nanmean((at_level / level - 1) ** 2))),
+    }
+
+
+def held(diary: Diary, target: float) -> dict[str, Any]:
+    """Figures of a run: of all active molecules, and of those alone that nobody should miss."""
+    t_s = diary.t_s
+    active, power_mw = per_second(diary.active, t_s), per_second(diary.power_mw, t_s)
+    frames_per_s = (len(t_s) - 1) / (t_s[-1] - t_s[0])
+    found = steadiness(active, target)
     return {
         "seconds": len(active),
-        "settled_s": settled,
-        "settled_at_own_mean_s": settled_s(active, float(np.nanmean(active[len(active) // 2 :]))),
-        "peak": float(np.nanmax(active) / target),
-        "rms": float(np.sqrt(np.nanmean((late / target - 1) ** 2))),
-        "rms_about_own_mean": float(np.nanstd(late) / np.nanmean(late)),
-        "blinking_bound": blinking_bound(diary.visits, float(np.nanmean(late)), frames_per_s),
-        "mean_active": float(np.nanmean(late)),
-        "counted_over_active": float(np.nansum(diary.counted[:frames]) / np.sum(diary.active[:frames])),
-        "localizations": int(np.sum(diary.found[:frames])),
-        "right": int(np.sum(diary.right[:frames])),
+        **found,
+        "plain": steadiness(per_second(diary.plain, t_s), target),
+        "blinking_bound": blinking_bound(diary.visits, found["mean_active"], frames_per_s),
+        "counted_over_active": float(np.nansum(diary.counted) / np.sum(diary.active)),
+        "localizations": int(np.sum(diary.found)),
+        "right": int(np.sum(diary.right)),
         "power_mw_mean": float(np.nanmean(power_mw)),
         "power_mw_end": float(power_mw[-1]),
         "active_end": float(np.nanmean(active[-10:])),

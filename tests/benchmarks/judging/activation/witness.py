@@ -16,6 +16,8 @@ from smartscope.result import Localizations, Result, empty_localizations
 
 SEEN_PHOTONS = 50.0
 """A molecule that gave fewer in a frame, as it came or went, is none of those that glow in it."""
+PLAIN_PHOTONS = 150.0
+"""From here on nearly all are found, by whatever finds them: about an eighth of a whole frame's light."""
 NEAR_NM = 250.0
 """Of the truth, within which a localisation is right."""
 Floats = npt.NDArray[np.float64]
@@ -29,6 +31,8 @@ class Diary:
     """Of the simulated microscope."""
     t_s: list[float] = field(default_factory=list)
     active: list[int] = field(default_factory=list)
+    plain: list[int] = field(default_factory=list)
+    """Of the active, those that nobody should miss."""
     counted: list[float] = field(default_factory=list)
     """``emitters``; not a number where there was none."""
     peaks: list[float] = field(default_factory=list)
@@ -79,10 +83,11 @@ class Witness(OnLooker):
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
         """``so_far`` as it is."""
         diary, frame = OnLooker.diary, frames[-1]
-        x, y, _ = diary.truth(frame)
+        x, y, photons = diary.truth(frame)
         found = so_far.localizations if so_far.localizations is not None else empty_localizations()
         diary.t_s.append(frame.t_start_ns / 1e9)
         diary.active.append(len(x))
+        diary.plain.append(int((photons >= PLAIN_PHOTONS).sum()))
         diary.counted.append(so_far.quality.get("emitters", float("nan")))
         diary.peaks.append(so_far.quality.get("peaks", float("nan")))
         diary.found.append(len(found))
