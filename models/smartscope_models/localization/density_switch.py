@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from smartscope.frame import Frame
 from smartscope_models.calibration import PixelCalibration
 from smartscope_models.localization.finder import Found
@@ -22,7 +24,7 @@ class DensitySwitch:
 
     def __init__(self, fits: FitPath, network: NetworkPath) -> None:
         self._fits, self._network = fits, network
-        self._crowded, self._per_area = True, CROWDED
+        self._crowded, self._per_area = True, math.nan
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Both, so that nothing compiles once the light is on."""
@@ -33,6 +35,9 @@ class DensitySwitch:
         finder = self._network if self._crowded else self._fits
         found = finder.find(frame, calibration)
         per_area = found.emitters / frame.pixels.size * self._fits.sigma_px**2
+        if math.isnan(self._per_area):
+            self._per_area, self._crowded = per_area, per_area > CROWDED
+            return found
         self._per_area += MEMORY * (per_area - self._per_area)
         self._crowded = self._per_area > (SPARSE if self._crowded else CROWDED)
         return found
