@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from localization_helpers import READ_E, SIGMA, exposed, lattice, light, scattered
+from fit_helpers import READ_E, SIGMA, exposed, lattice, light, scattered
 
 from smartscope_models.localization.background import first_background, refine_background
 from smartscope_models.localization.candidates import half_profile, maxima, score_map, threshold

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from localization_helpers import READ_E, SIGMA, exposed, lattice, light, scattered
+from fit_helpers import READ_E, SIGMA, exposed, lattice, light, scattered
 
 from smartscope.config import PointSpreadConfig
 from smartscope_models.localization.brightness import ENOUGH, WIDEST, Brightness

@@ -43,7 +43,10 @@ class NetworkPath:
         self._network.find(self._stable, False, self._fits.sigma_px, self._psf)
 
     def find(self, frame: Frame, calibration: PixelCalibration) -> Found:
-        """The molecules of the frame."""
+        """The molecules of the frame; where pixels are saturated, by fits alone."""
+        if (frame.pixels >= calibration.saturation_adu).any():  # a network has never seen that
+            self._last = None
+            return self._fits.find(frame, calibration)
         if self._known is None or self._known[0] is not calibration:
             self._known = calibration, Anscombe(calibration)
         if self._stable.shape != frame.pixels.shape:
