@@ -104,7 +104,8 @@ def test_hello_says_who_is_there_and_where(controller: Controller) -> None:
         assert (hello["name"], hello["wire"], hello["session"], hello["role"]) == ("smartscope", "1.0", "S", "operator")
         assert hello["schema"].startswith("smartscope-wire-1.0-")
         assert {"latest", "laser_off", "set_limits"} <= set(hello["capabilities"])
-        assert hello["streams"] == ["raw", "denoised", "super_resolved", "detections", "tracks"]
+        streams = ["raw", "denoised", "super_resolved", "detections", "localizations", "tracks"]
+        assert hello["streams"] == streams
         assert hello["endpoints"] == {**publisher.endpoints, **control.endpoints}
         ports = {name: int(end.rpartition(":")[2]) for name, end in control.endpoints.items()}
         assert ports["laser_off"] == ports["control"] + 1

@@ -76,7 +76,10 @@ def test_every_problem_at_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"task": "paint"}, "task 'paint' is unknown; allowed: denoise, structured_illumination, image_to_image"),
+        (
+            {"task": "paint"},
+            "task 'paint' is unknown; allowed: denoise, structured_illumination, localize, image_to_image",
+        ),
         ({"history": 2}, "make a time axis of 3"),
         ({"inputs": []}, "at least 1 item"),
         ({"pixel_size_nm": {"low": 200, "high": 100}}, "low 200 is above high 100"),

@@ -54,7 +54,7 @@ def _line(error: Any) -> str:
 
 
 def build(module: Any, network: Network, shapes: Mapping[str, Shape], targets: tuple[str, ...] = ()) -> bytes:
-    """The serialised engine for exactly these input ``shapes``; the same bytes for the same arguments (RTX).
+    """The serialised engine for exactly these input ``shapes``; mostly the same bytes for the same arguments (RTX).
 
     Args:
         module: ``tensorrt_rtx`` or ``tensorrt``.

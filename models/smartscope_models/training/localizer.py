@@ -98,7 +98,10 @@ class Localizer(nn.Module):
 
     def features(self, stems: Tensor, conditions: Tensor) -> Tensor:
         """(B, 3 stem, h, w) oldest first, (B, CONDITIONS) → (B, 4 heads, h, w), raw."""
-        h = self.begin(stems) + self.told(conditions)[:, :, None, None]
+        return self._features(stems, self.told(conditions)[:, :, None, None])
+
+    def _features(self, stems: Tensor, told: Tensor) -> Tensor:
+        h = self.begin(stems) + told
         out: Tensor = self.head(functional.silu(self.end(functional.silu(self.blocks(h)))))
         return out
 
@@ -108,7 +111,10 @@ class Localizer(nn.Module):
         Maps (B, 4 heads, h, w), the four pixels of a cell under each other, and the newest frame's stem.
         """
         stem = self.stem.of_cells(cells.to(self.head.weight.dtype))
-        raw = self.features(torch.cat([earlier.to(stem.dtype), stem], dim=1), conditions.to(stem.dtype))
+        # as a convolution: TensorRT for RTX has no float32 product of matrices on Turing
+        asked = conditions.to(stem.dtype)[:, :, None, None]
+        told = functional.conv2d(asked, self.told.weight[:, :, None, None], self.told.bias)
+        raw = self._features(torch.cat([earlier.to(stem.dtype), stem], dim=1), told)
         return answers_of(raw.to(torch.float32), self.sizes.deep), stem.to(torch.float32)
 
 
