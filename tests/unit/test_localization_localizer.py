@@ -21,7 +21,6 @@ from smartscope.localization_files.thunderstorm import WITH_HEIGHT
 from smartscope.ports import Instrument, TaskInputs
 from smartscope.result import Localizations, Result
 from smartscope.testing.model_contract import a_frame
-from smartscope_models.localization.counting import glowing
 from smartscope_models.localization.finder import FITS, Finder
 from smartscope_models.localization.localizer import MoleculeLocalizer
 from smartscope_models.localization.task import LocalizeTask
@@ -90,15 +89,6 @@ def test_the_count_allows_for_those_that_merge(density: float, photons: float) -
         relative.append(apart[-1] / result.quality["emitters_error"])
     assert abs(np.mean(apart)) < 0.04 * density * 125 + 1.5
     assert np.sqrt(np.mean(np.square(relative))) < 2.5
-
-
-def test_the_counter_grows_steadily_and_knows_when_it_is_full() -> None:
-    estimates = [glowing(found, 10_000, SIGMA, 30) for found in range(0, 4000, 20)]
-    emitters = np.array([expected for expected, _ in estimates])
-    assert emitters[0] == 0
-    assert (np.diff(emitters) >= 0).all()
-    assert estimates[-1][1] > 0.1 * estimates[-1][0]
-    assert glowing(200, 10_000, SIGMA, 60)[0] < glowing(200, 10_000, SIGMA, 10)[0], "brighter ones are told apart"
 
 
 def test_an_empty_frame_holds_no_molecules_however_long() -> None:

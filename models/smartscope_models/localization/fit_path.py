@@ -94,8 +94,7 @@ class FitPath:
         keep = inside(fit.values, shape)
         found, told = int(keep.sum()), keep & ~saturation.touching(fit.values, fitter.sigma_px)
         table = self._table(fit, fitter, told, excess / self._efficiency)
-        contrast = float(np.median(fit.values[keep, 2] / fit.errors[keep, 2])) if keep.any() else 1.0
-        emitters, error = glowing(found, float(self._light.size), fitter.sigma_px, contrast)
+        emitters, error = glowing(fit.values[keep, 2], fit.errors[keep, 2], float(self._light.size), fitter.sigma_px)
         share = min(len(table) / emitters, 1.0) if emitters > 0 else 1.0
         agreement = min(max(2.0 - fit.chi2, 0.0), 1.0)
         doubts = (*saturation.doubts(found, found - len(table)), *self._noisy())

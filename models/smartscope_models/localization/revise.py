@@ -18,7 +18,7 @@ from numba import njit
 from smartscope_models.localization.fit_kernels import FAINTEST, widths
 from smartscope_models.localization.joint import fit_group, paint, place_window
 
-COMPANY = 6
+COMPANY = 4
 """Spots that are fitted again with a change, at most."""
 STRAY_PX = 3
 """A spot that goes farther in a trial was not what the trial was about."""

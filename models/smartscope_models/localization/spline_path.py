@@ -87,8 +87,7 @@ class SplinePath:
         spoilt = keep & saturation.touching(fit.rows, fitter.extent_px)
         found, lost = int(keep.sum()), int(spoilt.sum())
         table = _table(fit.rows[keep & ~spoilt & ~fit.beyond], shots.excess / self._efficiency)
-        contrast = float(np.median(fit.rows[keep, 2] / fit.rows[keep, 7])) if keep.any() else 1.0
-        emitters, error = glowing(found, float(self._light.size), fitter.sigma_px, contrast)
+        emitters, error = glowing(fit.rows[keep, 2], fit.rows[keep, 7], float(self._light.size), fitter.sigma_px)
         share = min((found - lost) / emitters, 1.0) if emitters > 0 else 1.0
         agreement = min(max(2.0 - fit.chi2, 0.0), 1.0)
         doubts = saturation.doubts(found, lost)
