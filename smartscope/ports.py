@@ -160,7 +160,7 @@ class Microscope(Protocol):
         """Dark, stop, restore the state found at entry (lights excepted), let go of the hardware."""
 
 
-READABLE = frozenset({"image", "detections", "localizations", "tracks", "quality"})
+READABLE = frozenset({"image", "detections", "localizations", "tracks", "events", "quality"})
 """What of a result a model or a policy may rest on."""
 
 

@@ -29,7 +29,7 @@ class Detections:
     intensity: Floats
     """Background-subtracted sum, in photo-electrons."""
     label: Ints
-    """Kind of object: 0 spot, 1 cell."""
+    """Kind of object: 0 spot, 1 cell or nucleus, 2 organelle."""
 
     def __len__(self) -> int:
         return len(self.x_px)
@@ -76,9 +76,16 @@ class Tracks:
     x_px: Floats
     y_px: Floats
     vx_px_s: Floats
+    """Velocity if it moves steadily."""
     vy_px_s: Floats
     sigma_px: Floats
     """Standard error of the position, per axis."""
+    steady: Floats
+    """Probability, 0 to 1, that it moves steadily now; else it diffuses, and the velocity says nothing."""
+    v_error_px_s: Floats
+    """Standard error of the velocity, per axis, if it moves steadily."""
+    diffusion_px2_s: Floats
+    """Variance that the random part of its motion adds to a coordinate in a second."""
     age_frames: Ints
     """Frames since the track began."""
     missed_frames: Ints
@@ -92,11 +99,70 @@ class Tracks:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Identities of an earlier frame that will not change any more; what the frames after it told is in them."""
+
+    frame: int
+    """Index of that frame."""
+    tracks: Tracks
+
+
+@dataclass(frozen=True, slots=True)
+class Revisions:
+    """Identities of ``tracks`` that turned out wrong; columns of length N, one for each that is taken back.
+
+    From ``since_frame`` on, what was published as ``track_id`` is ``now_id``, whose mother is ``parent_id``.
+    """
+
+    since_frame: Ints
+    track_id: Ints
+    now_id: Ints
+    parent_id: Ints
+    """-1 where there is no mother."""
+
+    def __len__(self) -> int:
+        return len(self.track_id)
+
+
+EVENT_KINDS = ("division", "fission", "fusion", "flash", "arrest", "abnormal")
+"""Of ``Events.kind``, by number. Fission and fusion: of organelles; flash: a vesicle fuses with the membrane; arrest:
+something that moved stands still; abnormal: it moves as it never did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What happened, as far as it became known with this frame; columns of length N, places in ROI pixels.
+
+    An event is told at once with its probability and told again under the same ``event_id`` when it is confirmed or
+    withdrawn.
+    """
+
+    event_id: Ints
+    kind: Ints
+    """Index into ``EVENT_KINDS``."""
+    status: Ints
+    """0 provisional, 1 confirmed, 2 withdrawn."""
+    onset_frame: Ints
+    """Index of the frame with which it began."""
+    x_px: Floats
+    y_px: Floats
+    probability: Floats
+    track_id: Ints
+    """Of the mother, the fusing or the moving object; -1: of none that is followed."""
+    other_id: Ints
+    """Of a daughter or the partner; -1 where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.event_id)
+
+
+@dataclass(frozen=True, slots=True)
 class SuperResolved:
     """A finer image of the same field, made from several raw frames, and how far it can be believed."""
 
     image: Floats
-    """(sH, sW) float32, photo-electrons per raw pixel and frame; the field's outer corners are the frame's."""
+    """(sH, sW) float32; the field's outer corners are the frame's. Photo-electrons per raw pixel and frame; molecules
+    per pixel of its own where it is a rendering."""
     scale: int
     """s: its pixels along one of the frame's."""
     verdict: Literal["ok", "weak", "fail"]
@@ -158,6 +224,11 @@ class Result:
     """What rests on ``image``, not on raw frames alone: names of ``READABLE`` values and of ``quality``; kept by the
     pipeline."""
     localizations: Localizations | None = None
+    settled: Settled | None = None
+    """Tracks of a frame some frames back, where the tracker keeps them open for so long."""
+    revisions: Revisions | None = None
+    """Of identities told earlier, where this frame brought any."""
+    events: Events | None = None
 
     def raw(self) -> Result:
         """What is left without the denoised image and all that rests on it."""
@@ -168,6 +239,9 @@ class Result:
             residual_map=None,
             detections=None if "detections" in self.from_image else self.detections,
             tracks=None if "tracks" in self.from_image else self.tracks,
+            settled=None if "tracks" in self.from_image else self.settled,
+            revisions=None if "tracks" in self.from_image else self.revisions,
+            events=None if "events" in self.from_image else self.events,
             localizations=None if "localizations" in self.from_image else self.localizations,
             quality={name: value for name, value in self.quality.items() if name not in self.from_image},
             from_image=frozenset(),
@@ -189,4 +263,10 @@ def empty_localizations() -> Localizations:
 def empty_tracks() -> Tracks:
     """No tracks."""
     f, i = np.empty(0, np.float32), np.empty(0, np.int32)
-    return Tracks(i, i, f, f, f, f, f, i, i, f, f, i)
+    return Tracks(i, i, f, f, f, f, f, f, f, f, i, i, f, f, i)
+
+
+def empty_events() -> Events:
+    """Nothing happened."""
+    f, i = np.empty(0, np.float32), np.empty(0, np.int32)
+    return Events(i, i, i, i, f, f, f, i, i)

@@ -231,8 +231,8 @@ def _result(frame: Frame, random: np.random.Generator) -> Result:
         return random.normal(100, 30, _TRACKED_OBJECTS).astype(np.float32)
 
     whole = np.arange(_TRACKED_OBJECTS, dtype=np.int32)
-    f = [column() for _ in range(7)]
-    tracks = Tracks(whole, whole, f[0], f[1], f[2], f[3], f[4], whole, whole * 0, f[5], f[6], whole * 0)
+    f, none = [column() for _ in range(10)], whole * 0
+    tracks = Tracks(whole, whole, f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], whole, none, f[8], f[9], none)
     return Result(frame, detections=empty_detections(), tracks=tracks, quality={"signal_to_noise": 10.0})
 
 

@@ -28,7 +28,7 @@ FRAME = Frame(
 FLOATS = np.array([1.5, 2.5], np.float32)
 INTS = np.array([1, 2], np.int32)
 DETECTIONS = Detections(FLOATS, FLOATS, FLOATS, FLOATS, INTS)
-TRACKS = Tracks(INTS, INTS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, FLOATS, FLOATS, INTS)
+TRACKS = Tracks(INTS, INTS, *[FLOATS] * 8, INTS, INTS, FLOATS, FLOATS, INTS)
 LOCALIZATIONS = Localizations(*(FLOATS + n for n in range(13)))
 RESULT = dataclasses.replace(
     Result(FRAME, np.ones((3, 4), np.float32), DETECTIONS, TRACKS, {"signal_to_noise": 9.0}, 0.5, "dim", (), 4000),

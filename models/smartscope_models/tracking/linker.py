@@ -63,10 +63,6 @@ class Objects:
         mean: Doubles = np.einsum("nm,nma->na", self.w, self.x)
         return mean
 
-    def velocity(self) -> Doubles:
-        """(N, 2) px per frame period; a random walker has none to speak of."""
-        return self.w[:, 1, None] * self.v[:, 1]
-
     def sigma(self) -> Doubles:
         """(N,) standard error per axis: both models' own, and how far they lie apart."""
         apart = ((self.x[:, 0] - self.x[:, 1]) ** 2).mean(1) * self.w[:, 0] * self.w[:, 1]

@@ -136,7 +136,7 @@ class KalmanTracker:
         objects, count = linker.objects, len(linker.objects)
         per_second = 1e9 / self._period_ns if self._period_ns else 0.0
         x, y = (objects.position() - self._origin(frame)).astype(np.float32).T
-        vx, vy = (objects.velocity() * per_second).astype(np.float32).T
+        vx, vy = (objects.v[:, 1] * per_second).astype(np.float32).T
         return (
             objects.track_id.astype(np.int32),
             np.full(count, -1, np.int32),
@@ -145,6 +145,9 @@ class KalmanTracker:
             vx,
             vy,
             objects.sigma().astype(np.float32),
+            objects.w[:, 1].astype(np.float32),
+            (np.sqrt(objects.p[:, 1, 2]) * per_second).astype(np.float32),
+            np.full(count, linker.noise.walk * per_second, np.float32),
             objects.age.astype(np.int32),
             (objects.missed + self._coasted).astype(np.int32),
             objects.size.astype(np.float32),
