@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from smartscope.policies.motion import Sighting, Trail
+from smartscope.policies.motion import Motion, Sighting
 
 How = Literal["nearest", "largest", "brightest"]
 
@@ -17,48 +17,54 @@ class Candidate:
     """A track of the wanted kind, seen in this frame."""
 
     track_id: int
-    place_um: tuple[float, float]
+    sighting: Sighting
     age_frames: int
     size_px: float
     intensity: float
 
+    @property
+    def place_um(self) -> tuple[float, float]:
+        """(x, y)."""
+        return self.sighting.x_um, self.sighting.y_um
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom a policy follows, and where it was."""
+    """Whom a policy follows, and how it moves."""
 
     track_id: int
-    trail: Trail
+    motion: Motion
     chosen: str
     """How it was chosen, for the diary."""
+    size_px: float = 0.0
 
-    def seen(self, candidate: Candidate, t_ns: int, chosen: str | None = None) -> Target:
+    def seen(self, candidate: Candidate, chosen: str | None = None) -> Target:
         """The target after one more sighting, perhaps under another identity."""
-        trail = self.trail.extended(Sighting(t_ns, *candidate.place_um))
-        return Target(candidate.track_id, trail, self.chosen if chosen is None else chosen)
+        said = self.chosen if chosen is None else chosen
+        return Target(candidate.track_id, self.motion.seen(candidate.sighting), said, candidate.size_px)
 
 
-def follow(target: Target, seen: Sequence[Candidate], coasting: bool, t_ns: int, gate_um: float) -> Target:
+def follow(
+    target: Target, seen: Sequence[Candidate], coasting: bool, t_ns: int, gate_um: float, sigmas: float = 0.0
+) -> Target:
     """The target as it stands after a frame exposed at ``t_ns``; unchanged where it was not seen.
 
-    When its identity is gone from the tracks (not merely ``coasting``), a candidate within ``gate_um`` of the place
-    where it should be takes over.
+    When its identity is gone from the tracks (not merely ``coasting``), the nearest candidate takes over, within
+    ``gate_um``, or ``sigmas`` of the forecast where that is more, of the place where the target should be.
     """
     for candidate in seen:
         if candidate.track_id == target.track_id:
-            return target.seen(candidate, t_ns)
+            return target.seen(candidate)
     if coasting or not seen:
         return target
-    expected = target.trail.predicted(t_ns)
-    near = min(seen, key=lambda candidate: math.dist(candidate.place_um, expected))
-    if math.dist(near.place_um, expected) > gate_um:
+    expected = target.motion.forecast(t_ns)
+    near = min(seen, key=lambda candidate: math.dist(candidate.place_um, expected.place_um))
+    if math.dist(near.place_um, expected.place_um) > max(gate_um, sigmas * expected.sigma_um):
         return target
-    return target.seen(near, t_ns, f"found again, was {target.track_id}")
+    return target.seen(near, f"found again, was {target.track_id}")
 
 
-def choose(
-    seen: Sequence[Candidate], how: How, centre_um: tuple[float, float], min_age_frames: int, t_ns: int
-) -> Target | None:
+def choose(seen: Sequence[Candidate], how: How, centre_um: tuple[float, float], min_age_frames: int) -> Target | None:
     """A new target among the candidates that have lived long enough; None where there are none."""
     old_enough = [candidate for candidate in seen if candidate.age_frames >= min_age_frames]
     if not old_enough:
@@ -69,4 +75,4 @@ def choose(
         "brightest": lambda candidate: candidate.intensity,
     }[how]
     best = max(old_enough, key=rank)
-    return Target(best.track_id, Trail((Sighting(t_ns, *best.place_um),)), f"{how} of {len(old_enough)}")
+    return Target(best.track_id, Motion.begun(best.sighting), f"{how} of {len(old_enough)}", best.size_px)

@@ -1,4 +1,4 @@
-"""Whom the run followed: the field-of-view policy is pure, so its choices can be made again from the record."""
+"""Whom the run followed: the policies that follow are pure, so their choices can be made again from the record."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from smartscope.frame import Frame
 from smartscope.moment import Moment
 from smartscope.plugins import build, find
 from smartscope.policies.field_of_view import FieldOfViewPolicy
+from smartscope.policies.target_lock import TargetLockPolicy
 from smartscope.policies.targets import Target
 from smartscope.ports import Context, Instrument
 from smartscope.recorder.rows import frame_from_row
 from smartscope.report.record import Record, ResultRow
 from smartscope.result import Result
+
+Follower = FieldOfViewPolicy | TargetLockPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,17 @@ def followed(record: Record) -> list[Followed]:
     return [] if policy is None else list(_follow(record, config, policy))
 
 
-def _policy(entry: PolicyConfig) -> FieldOfViewPolicy | None:
+def _policy(entry: PolicyConfig) -> Follower | None:
     try:
-        if entry.enabled and issubclass(find("policies", entry.policy), FieldOfViewPolicy):
-            policy: FieldOfViewPolicy = build("policies", entry.policy, entry.options)
+        if entry.enabled and issubclass(find("policies", entry.policy), Follower):
+            policy: Follower = build("policies", entry.policy, entry.options)
             return policy
     except PluginError:
         pass
     return None
 
 
-def _follow(record: Record, config: ExperimentConfig, policy: FieldOfViewPolicy) -> Iterator[Followed]:
+def _follow(record: Record, config: ExperimentConfig, policy: Follower) -> Iterator[Followed]:
     state: Any = None
     admission = Admission.of(config.safety)
     for row in record.results:
@@ -74,15 +77,15 @@ def _follow(record: Record, config: ExperimentConfig, policy: FieldOfViewPolicy)
 
 
 def _followed(row: ResultRow, frame: Frame, context: Context, target: Target) -> Followed:
-    last, off_um = target.trail.last, None
-    seen = last.t_ns == frame.t_mid_ns
+    (x_um, y_um), off_um = target.motion.forecast(target.motion.t_ns).place_um, None
+    seen = target.motion.t_ns == frame.t_mid_ns
     if seen and row.tracks is not None:
         here = (row.tracks.track_id == target.track_id).nonzero()[0][0]
         roi, pixel_um = frame.settings.roi, context.instrument.camera.pixel_size_nm / 1000
         dx = float(row.tracks.x_px[here]) - (roi.width - 1) / 2
         dy = float(row.tracks.y_px[here]) - (roi.height - 1) / 2
         off_um = (dx * dx + dy * dy) ** 0.5 * pixel_um
-    return Followed(row.frame, frame.t_mid_ns, seen, target.track_id, last.x_um, last.y_um, off_um)
+    return Followed(row.frame, frame.t_mid_ns, seen, target.track_id, x_um, y_um, off_um)
 
 
 def _context(row: ResultRow, frame: Frame, moment: Moment, config: ExperimentConfig, state: Any) -> Context:

@@ -15,7 +15,7 @@ from smartscope.command import Command, MoveStage, SetRoi
 from smartscope.config import LimitsConfig, Range
 from smartscope.frame import Certainty, Roi, Settings
 from smartscope.policies.field_of_view import FieldOfViewPolicy
-from smartscope.policies.motion import Sighting, Trail
+from smartscope.policies.motion import Forecast, Motion, Sighting
 from smartscope.policies.targets import Target
 from smartscope.ports import Choice, Context, Delay
 from smartscope.result import Tracks
@@ -139,7 +139,7 @@ def test_brownian_target_costs_no_more_than_holding(monkeypatch: pytest.MonkeyPa
         return math.sqrt(total)
 
     predicting = off_centre()
-    monkeypatch.setattr(Trail, "predicted", lambda self, t_ns: (self.last.x_um, self.last.y_um))
+    monkeypatch.setattr(Motion, "forecast", lambda self, t_ns: Forecast(self.walker.x, self.walker.y, 0.0, 0.0))
     assert predicting < 1.02 * off_centre()
 
 
@@ -167,7 +167,7 @@ def _context(found: Tracks | None, **changes: Any) -> Context:
 
 
 def _state(x_um: float, y_um: float, t_s: float = 0.9, track_id: int = 7) -> Target:
-    return Target(track_id, Trail((Sighting(round(t_s * 1e9), x_um, y_um),)), "nearest of 2")
+    return Target(track_id, Motion.begun(Sighting(round(t_s * 1e9), x_um, y_um, 0.02, 0.01)), "nearest of 2", 10.0)
 
 
 def test_chooses_as_told() -> None:
