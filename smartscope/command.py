@@ -29,6 +29,18 @@ class SetExposure:
 
 
 @dataclass(frozen=True, slots=True)
+class SetInterval:
+    """Begin an exposure so often; camera and the lights that it gates rest in between. 0: back to back."""
+
+    interval_ms: float
+
+    @property
+    def setting(self) -> str:
+        """Key of the setting that this command changes."""
+        return "interval_ms"
+
+
+@dataclass(frozen=True, slots=True)
 class SetLight:
     """Set one light's power; 0 switches it off."""
 
@@ -131,7 +143,9 @@ def switches_off(command: Command | None) -> bool:
     return isinstance(command, SetLight) and command.power_mw == 0
 
 
-Command = SetExposure | SetLight | MoveStage | MoveFocus | SetRoi | RunAutofocus | SetPreset | RunPlan | EndRun
+Command = (
+    SetExposure | SetInterval | SetLight | MoveStage | MoveFocus | SetRoi | RunAutofocus | SetPreset | RunPlan | EndRun
+)
 
 
 @dataclass(frozen=True, slots=True)

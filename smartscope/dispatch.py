@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from smartscope.command import Applied, Command, RunPlan, SetExposure, SetLight
+from smartscope.command import Applied, Command, RunPlan, SetExposure, SetInterval, SetLight
 from smartscope.grabber import Grabber
 from smartscope.ports import Capabilities, Microscope
 
@@ -20,10 +20,10 @@ class Kind(Enum):
 def kind_of(command: Command, capabilities: Capabilities) -> Kind:
     """What this command takes on this microscope."""
     if isinstance(command, RunPlan) or (
-        command.setting in ("roi", "exposure_ms") and command.setting not in capabilities.live_settings
+        command.setting in ("roi", "interval_ms", "exposure_ms") and command.setting not in capabilities.live_settings
     ):
         return Kind.CAMERA
-    return Kind.QUICK if isinstance(command, (SetLight, SetExposure)) else Kind.MOVING
+    return Kind.QUICK if isinstance(command, (SetLight, SetExposure, SetInterval)) else Kind.MOVING
 
 
 def carry_out(microscope: Microscope, grabber: Grabber, command: Command) -> Applied:

@@ -51,6 +51,8 @@ class Settings:
     z_um: float = 0.0
     pattern: int | None = None
     """Step of the structured illumination, from 0; None where the light is even."""
+    interval_ms: float = 0.0
+    """From the start of one exposure to the next; 0: back to back."""
 
 
 @dataclass(frozen=True, slots=True)

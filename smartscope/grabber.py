@@ -149,13 +149,14 @@ class Grabber:
                 future.set_exception(error)
 
     def _check_silence(self) -> None:
+        settings = self._microscope.settings()
         silent_ns = self._clock.now_ns() - self._last_frame_ns
-        allowed_ns = self._timeout_ns + round(self._microscope.settings().exposure_ms * 1e6)
+        allowed_ns = self._timeout_ns + round((settings.exposure_ms + settings.interval_ms) * 1e6)
         if silent_ns > allowed_ns and not self._microscope.exhausted():
             raise DeviceTimeout(
                 f"no frame for {silent_ns / 1e9:.1f} s",
                 where="camera",
-                allowed=f"{allowed_ns / 1e9:.1f} s (exposure + frame_timeout_s)",
+                allowed=f"{allowed_ns / 1e9:.1f} s (exposure + interval + frame_timeout_s)",
                 remedy="check cable, trigger mode and exposure; raise frame_timeout_s for a triggered camera",
             )
 

@@ -20,6 +20,7 @@ from smartscope.command import (
     Request,
     RunPlan,
     SetExposure,
+    SetInterval,
     SetLight,
     SetRoi,
 )
@@ -28,7 +29,7 @@ from smartscope.decider import Decider, Ruling
 from smartscope.decision import Decision
 from smartscope.diary import Diary
 from smartscope.errors import DeviceTimeout, Refused, SmartscopeError, StageFailed
-from smartscope.frame import Frame, Roi
+from smartscope.frame import Frame, Roi, Settings
 from smartscope.grabber import Grabber
 from smartscope.moment import Moment
 from smartscope.pipeline import FallBack, Pipeline
@@ -334,8 +335,8 @@ class Loop:
             self._light_account(command.light, command.power_mw, t_ns)
         elif isinstance(command, RunPlan):
             self._end_lights_of(command, applied.t_effect_ns)
-        elif isinstance(command, SetExposure):
-            self._duty_account(command.exposure_ms, applied.t_called_ns)
+        elif isinstance(command, SetExposure | SetInterval):
+            self._duty_account_now(applied)
         elif isinstance(command, MoveStage):
             self._move_account(command.x_um, command.y_um, applied.t_effect_ns)
 
@@ -353,12 +354,17 @@ class Loop:
         settings = self._microscope.settings()
         for light in plan.lights_mw:
             self._light_account(light, settings.lights_mw[light], t_ns)
-        self._duty_account(settings.exposure_ms, t_ns)
+        self._duty_account(settings.exposure_ms, t_ns, settings.interval_ms)
 
-    def _duty_account(self, exposure_ms: float, t_ns: int) -> None:
+    def _duty_account_now(self, applied: Applied) -> None:
+        """From the call on; a longer interval counts once it is in effect."""
+        settings, rests = self._microscope.settings(), isinstance(applied.made_true, SetInterval)
+        t_ns = applied.t_effect_ns if rests else applied.t_called_ns
+        self._duty_account(settings.exposure_ms, t_ns, settings.interval_ms)
+
+    def _duty_account(self, exposure_ms: float, t_ns: int, interval_ms: float = 0.0) -> None:
         """Lights that the camera gates are on during exposures alone."""
-        overhead_ms = self._microscope.capabilities().frame_period_overhead_ms
-        duty = exposure_ms / (exposure_ms + overhead_ms)
+        duty = exposure_ms / self._period_ms(exposure_ms, interval_ms)
         self._ledger.set_exposure_duty(duty, t_ns)
         self._note("duty", t_ns, fraction=duty)
 
@@ -502,21 +508,25 @@ class Loop:
         return Moment(
             t_ns=t_ns,
             elapsed_s=elapsed_s,
-            remaining_s=self._remaining_s(elapsed_s, settings.exposure_ms),
+            remaining_s=self._remaining_s(elapsed_s, settings),
             settings=settings,
             delay=self.delay(),
             dose=self._ledger.state(t_ns),
         )
 
-    def _remaining_s(self, elapsed_s: float, exposure_ms: float) -> float | None:
+    def _remaining_s(self, elapsed_s: float, settings: Settings) -> float | None:
         """Until the planned end; where that is a number of frames, at the present frame period."""
         ends = []
         if self._config.duration_s is not None:
             ends.append(self._config.duration_s - elapsed_s)
         if self._config.frames is not None:
-            period_ms = exposure_ms + self._microscope.capabilities().frame_period_overhead_ms
+            period_ms = self._period_ms(settings.exposure_ms, settings.interval_ms)
             ends.append((self._config.frames - self._grabber.statistics().received) * period_ms / 1e3)
         return max(0.0, min(ends)) if ends else None
+
+    def _period_ms(self, exposure_ms: float, interval_ms: float) -> float:
+        """From the start of one exposure to the next."""
+        return max(interval_ms, exposure_ms + self._microscope.capabilities().frame_period_overhead_ms)
 
     def _enter(self, state: str) -> None:
         self.state = state

@@ -65,6 +65,8 @@ class Capabilities:
     stage_affine: tuple[tuple[float, float], tuple[float, float]] | None = None
     """Stage displacement in um that brings an object, displaced by one (x, y) sensor pixel, back; None = unmeasured."""
     has_autofocus: bool = False
+    has_interval: bool = False
+    """Whether the camera can rest between exposures (``SetInterval``)."""
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Configuration group → presets that touch no light."""
     frame_period_overhead_ms: float = 0.0

@@ -8,7 +8,7 @@ frames it has, the camera stops, and the stop is reported as ``CameraStopped`` o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +57,11 @@ class CoreCamera:
             DeviceError: a colour or 32-bit camera, or the core refuses.
         """
         self._core, self.label, self._clock, self._ring_mb = core, label, clock, ring_mb
-        self._streaming = False
+        self._streaming = self._by_turns = self._exposing = False
+        self._begun_ns: int | None = None
         self._number = 0
+        self.interval_ms = 0.0
+        """From the start of one exposure to the next, changed while it stands still only; 0: back to back."""
         self._keys: dict[str, str] = {}
         self._counter_offset = 0
         with device_errors("opening", label):
@@ -156,11 +159,19 @@ class CoreCamera:
     # ---------------------------------------------------------------- streaming
 
     def start(self) -> None:
-        """Stream; numbers begin at 0, frames that were not taken are gone."""
-        self.start_burst(ENDLESS)
+        """Stream; numbers begin at 0, frames that were not taken are gone. A rest that is not over goes on."""
+        if not self.interval_ms:
+            self.start_burst(ENDLESS)
+            return
+        self._streaming, self._by_turns, self._exposing = True, True, False
+        self.count_from(0)
 
     def start_burst(self, frames: int) -> None:
-        """The same, but the camera stops by itself after so many frames."""
+        """The same, back to back, but the camera stops by itself after so many frames."""
+        self._by_turns = False
+        self._begin(frames)
+
+    def _begin(self, frames: int) -> None:
         self._keys = {}
         with device_errors("starting the sequence", self.label):
             # the core does not do this itself when the camera is named
@@ -172,6 +183,8 @@ class CoreCamera:
         """Stop; frames in the ring can still be taken. Lasts up to one exposure."""
         if self._streaming:
             self._streaming = False
+            if self._resting:
+                return
             with device_errors("stopping the sequence", self.label):
                 self._core.stopSequenceAcquisition(self.label)
 
@@ -189,15 +202,38 @@ class CoreCamera:
         """
         deadline = time.perf_counter() + timeout_s
         while True:
-            alive = not self._streaming or self._core.isSequenceRunning(self.label)
+            self._expose_in_turn()
+            alive = not self._streaming or self._resting or self._core.isSequenceRunning(self.label)
             if self._core.getRemainingImageCount() > 0:
                 if (image := self._pop()) is not None:
-                    return image
+                    return self._in_turn(image) if self._by_turns else image
             elif not alive:
                 raise self._death()
             if not self._streaming or time.perf_counter() >= deadline:
                 return None
             time.sleep(POLL_S)
+
+    @property
+    def _resting(self) -> bool:
+        """Whether it waits for the turn of its next exposure."""
+        return self._by_turns and not self._exposing
+
+    def _expose_in_turn(self) -> None:
+        """Begin the next exposure of a slow sequence when it is due: a sequence of one frame."""
+        now_ns = self._clock.now_ns()
+        if self._streaming and self._resting and now_ns >= self.turn_ns(now_ns):
+            self._begin(1)
+            self._exposing, self._begun_ns = True, now_ns
+
+    def turn_ns(self, now_ns: int) -> int:
+        """When the next exposure of a slow sequence may begin."""
+        return now_ns if self._begun_ns is None else max(now_ns, self._begun_ns + round(self.interval_ms * 1e6))
+
+    def _in_turn(self, image: Image) -> Image:
+        """The frame of a sequence of one, numbered on; the core's time of arrival counts from a start of its own."""
+        self._exposing, number = False, self._number
+        self._number += 1
+        return replace(image, number=number, elapsed_ms=None)
 
     def _pop(self) -> Image | None:
         """Take one image; None when the ring was emptied since it was counted (an overflow clears it)."""

@@ -25,6 +25,7 @@ from smartscope.command import (
     EndRun,
     RunPlan,
     SetExposure,
+    SetInterval,
     SetLight,
     SetPreset,
     SetRoi,
@@ -135,6 +136,7 @@ class CoreMicroscope:
             live_settings=frozenset(live),
             stage_affine=config.stage.affine_um_per_px if roles.xy_stage else None,
             has_autofocus=bool(roles.autofocus),
+            has_interval=True,
             presets=presets,
             frame_period_overhead_ms=self._options.readout_ms,
             device_properties=self._entry.as_text(),
@@ -244,6 +246,9 @@ class CoreMicroscope:
             made_roi = SetRoi(self._while_stopped(lambda: self._set_roi(command.roi)))
             # a restart separates old frames from new ones: nothing is uncertain about it
             return Applied(command, made_roi, t_called_ns, self._clock.now_ns(), Certainty.EXACT)
+        if isinstance(command, SetInterval):
+            self._while_stopped(lambda: self._set_interval(command.interval_ms))
+            return Applied(command, command, t_called_ns, self._clock.now_ns(), Certainty.EXACT)
         if isinstance(command, RunPlan | EndRun) or setting not in self._stamper.keys:  # plans go through run_plan
             known = ", ".join(self._stamper.keys)
             raise DeviceError("no such setting here", where=setting, allowed=known, remedy="name one of these")
@@ -275,6 +280,10 @@ class CoreMicroscope:
         made_true = self._camera.set_roi(roi)
         self._stamper.set_roi(made_true)
         return made_true
+
+    def _set_interval(self, interval_ms: float) -> None:
+        self._camera.interval_ms = interval_ms
+        self._stamper.set_interval(interval_ms)
 
     def _restarts_camera(self, command: SetPreset) -> bool:
         known = command.preset in self._capabilities.presets.get(command.group, ())

@@ -32,7 +32,7 @@ class Stamper:
         self._timeline = SettingsTimeline(frozenset(calibrated))
         self._lock = threading.Lock()
         self._on_their_way: dict[str, int] = {}
-        self._roi = initial.roi
+        self._roi, self._interval_ms = initial.roi, initial.interval_ms
         self._lights = tuple(initial.lights_mw)
         self._settled_ns = now_ns
         values = _values(initial) | {f"preset:{group}": preset for group, preset in (presets or {}).items()}
@@ -62,6 +62,12 @@ class Stamper:
             self._roi = roi
             self._steady = None
 
+    def set_interval(self, interval_ms: float) -> None:
+        """Frames from now on begin so long after each other; the camera stands still meanwhile."""
+        with self._lock:
+            self._interval_ms = interval_ms
+            self._steady = None
+
     def now(self) -> Settings:
         """The settings after the last change of each."""
         latest = self._timeline.latest
@@ -73,6 +79,7 @@ class Stamper:
             x_um=x_um,
             y_um=y_um,
             z_um=latest("z"),
+            interval_ms=self._interval_ms,
         )
 
     def latest(self, setting: str) -> Any:
@@ -101,7 +108,7 @@ class Stamper:
     def _look_up(self, t_start_ns: int, t_end_ns: int, exposure_ms: float | None) -> Stamp:
         with self._lock:
             pending = {key for key, called_ns in self._on_their_way.items() if called_ns < t_end_ns}
-            roi = self._roi
+            roi, interval_ms = self._roi, self._interval_ms
         values: dict[str, Any] = {}
         certainty: dict[str, Certainty] = {}
         for key in self.keys:
@@ -110,7 +117,8 @@ class Stamper:
             if known is Certainty.MIXED or not key.startswith("preset:"):
                 certainty[key] = known
         (x_um, y_um), lights = values["xy"], {light: values[f"light:{light}"] for light in self._lights}
-        stamp = Stamp(Settings(values["exposure_ms"], roi, lights, x_um, y_um, values["z"]), certainty)
+        settings = Settings(values["exposure_ms"], roi, lights, x_um, y_um, values["z"], interval_ms=interval_ms)
+        stamp = Stamp(settings, certainty)
         return stamp if exposure_ms is None else _with_exposure(stamp, exposure_ms)
 
 

@@ -18,7 +18,7 @@ STRIDE = 4.5
 """Variance of a velocity that nobody has seen yet, per axis: three random steps in a frame period."""
 COURSE_NOISE, TURN_NOISE = 0.1, 0.1
 """Of the place on a course, over the walk's, at first; of the velocity, over the place's: each in frame periods."""
-BELIEF_PERIODS = 6.0
+BELIEF_PERIODS = 7.0
 """A course counts by its probability to the power of 1 + frame periods ahead over this: the farther ahead, the more
 following one that is none costs, against missing one."""
 LEARNING = 1 / 15

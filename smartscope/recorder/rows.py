@@ -17,6 +17,7 @@ from smartscope.command import (
     RunAutofocus,
     RunPlan,
     SetExposure,
+    SetInterval,
     SetLight,
     SetPreset,
     SetRoi,
@@ -33,9 +34,9 @@ Columns = TypeVar("Columns", Detections, Tracks)
 
 _COMMANDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset, EndRun)
+    for kind in (SetExposure, SetInterval, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset, EndRun)
 }
-_NUMBERS = ("exposure_ms", "power_mw", "x_um", "y_um", "z_um")
+_NUMBERS = ("exposure_ms", "interval_ms", "power_mw", "x_um", "y_um", "z_um")
 _INTEGER_COLUMNS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
 _NO_PIXELS = np.empty((0, 0), np.uint16)
 _NO_IMAGE = np.empty((0, 0), np.float32)
@@ -95,6 +96,7 @@ def settings_to_row(settings: Settings) -> Row:
         "y_um": settings.y_um,
         "z_um": settings.z_um,
         **({} if settings.pattern is None else {"pattern": settings.pattern}),
+        **({"interval_ms": settings.interval_ms} if settings.interval_ms else {}),
     }
 
 
@@ -108,6 +110,7 @@ def settings_from_row(row: Mapping[str, Any]) -> Settings:
         y_um=float(row["y_um"]),
         z_um=float(row["z_um"]),
         pattern=row.get("pattern"),
+        interval_ms=float(row.get("interval_ms", 0.0)),
     )
 
 

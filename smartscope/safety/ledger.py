@@ -126,6 +126,10 @@ class DoseLedger:
         """Power that the light is taken to give."""
         return self._power_nw[light] * 1e-6
 
+    def rests(self, light: str) -> bool:
+        """Whether the light is on during exposures alone."""
+        return light in self._gated
+
     def on_fraction(self, light: str, t_ns: int) -> float:
         """Fraction of the ten seconds before ``t_ns`` with this light on; a future ``t_ns`` takes it as staying so."""
         pending_ns = max(0, t_ns - self._t_ns) * self._share_ppm(light) / FULL_PPM if self._power_nw[light] else 0.0

@@ -15,6 +15,7 @@ from smartscope.command import (
     MoveStage,
     RunAutofocus,
     SetExposure,
+    SetInterval,
     SetLight,
     SetPreset,
     SetRoi,
@@ -26,11 +27,14 @@ from smartscope.safety.ledger import DoseLedger
 
 _NUMBERS: Mapping[type, tuple[str, ...]] = {
     SetExposure: ("exposure_ms",),
+    SetInterval: ("interval_ms",),
     SetLight: ("power_mw",),
     MoveStage: ("x_um", "y_um"),
     MoveFocus: ("z_um",),
     SetRoi: ("x", "y", "width", "height"),
 }
+LONGEST_INTERVAL_MS = 3_600_000.0
+"""Nobody means a longer rest than an hour."""
 _NAMES: Mapping[type, tuple[str, ...]] = {SetLight: ("light",), SetPreset: ("group", "preset")}
 
 
@@ -59,6 +63,8 @@ class Walls:
         match command:
             case SetExposure():
                 return self._exposure(command)
+            case SetInterval():
+                return self._interval(command)
             case SetLight():
                 return self._light(command, settings, t_ns)
             case MoveStage():
@@ -120,6 +126,20 @@ class Walls:
             return Ruling(SetExposure(exposure_ms))
         by = "limits.exposure_ms" if exposure_ms in (wall.low, wall.high) else "capabilities.exposure_range_ms"
         return Ruling(SetExposure(exposure_ms), by, f"{asked_ms:g} ms is outside {low:g} to {high:g} ms")
+
+    def _interval(self, command: SetInterval) -> Ruling:
+        asked_ms = float(command.interval_ms)
+        if not self.capabilities.has_interval:
+            return Ruling(None, "capabilities.has_interval", "the camera cannot rest between exposures")
+        lit = [name for name in self.capabilities.lights if self.ledger.power_mw(name) > 0]
+        if asked_ms > 0 and (always_on := [name for name in lit if not self.ledger.rests(name)]):
+            why = f"{always_on[0]} would stay on between exposures: gate it by the camera, or switch it off first"
+            return Ruling(None, "lights.gated_by_camera", why)
+        interval_ms = min(max(asked_ms, 0.0), LONGEST_INTERVAL_MS)
+        if interval_ms == asked_ms:
+            return Ruling(SetInterval(interval_ms))
+        why = f"{asked_ms:g} ms is outside 0 to {LONGEST_INTERVAL_MS:g} ms"
+        return Ruling(SetInterval(interval_ms), "limits.interval_ms", why)
 
     def _stage(self, command: MoveStage, settings: Settings, t_ns: int) -> Ruling:
         if not self.capabilities.has_xy:

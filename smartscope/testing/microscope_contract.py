@@ -30,6 +30,7 @@ from smartscope.command import (
     RunAutofocus,
     RunPlan,
     SetExposure,
+    SetInterval,
     SetLight,
     SetPreset,
     SetRoi,
@@ -150,6 +151,29 @@ class MicroscopeContract:
             assert microscope.settings().exposure_ms == wanted_ms
             frame = self.soon(microscope, lambda f: f.settings.exposure_ms == wanted_ms and not f.mixed)
             assert wanted_ms == before or frame.t_end_ns > applied.t_called_ns
+
+    def test_a_slow_camera_rests_between_exposures(self) -> None:
+        """Exposures begin an interval apart, say so, and are numbered on; a change of mind brings none too early."""
+        with self.opened() as microscope:
+            interval_ms = 4 * microscope.settings().exposure_ms + 20
+            if not microscope.capabilities().has_interval:
+                with pytest.raises(DeviceError):
+                    microscope.apply(SetInterval(interval_ms))
+                return
+            microscope.start(0)
+            self.take(microscope)
+            assert microscope.apply(SetInterval(interval_ms)).made_true == SetInterval(interval_ms)
+            assert microscope.settings().interval_ms == interval_ms
+            slow = [self.soon(microscope, lambda frame: frame.settings.interval_ms == interval_ms)]
+            microscope.start(7)
+            slow += [self.take(microscope), self.take(microscope)]
+            assert [(frame.epoch, frame.number) for frame in slow[1:]] == [(7, 0), (7, 1)]
+            for one, other in itertools.pairwise(slow):
+                assert other.t_start_ns - one.t_start_ns > 0.5e6 * interval_ms  # a camera takes time to begin
+                assert not other.mixed
+            microscope.apply(SetInterval(0.0))
+            quick = [self.soon(microscope, lambda frame: not frame.settings.interval_ms), self.take(microscope)]
+            assert (quick[1].t_start_ns - quick[0].t_start_ns) / 1e6 < interval_ms
 
     def test_roi_restarts_the_camera(self) -> None:
         """Frames of the old region keep their epoch, those of the new one have the next, and its shape."""

@@ -24,6 +24,10 @@ class VirtualCamera(CoreCamera):
         self._next_counted = self._counter_offset = 0
         self._exposing_since_ns, self._exposing_ms = 0, 0.0
 
+    def start(self) -> None:
+        """Expose from now on, or when the next turn comes."""
+        self.start_burst(0)
+
     def start_burst(self, frames: int) -> None:
         """Expose from now on; plans on a virtual clock snap, so the count never matters."""
         self._streaming = True
@@ -31,7 +35,9 @@ class VirtualCamera(CoreCamera):
         self._expose_from(self._clock.now_ns())
 
     def stop(self) -> None:
-        """Stop; the exposure under way is lost."""
+        """Stop; the exposure under way is lost, but has been."""
+        if self._streaming and self._clock.now_ns() > self._exposing_since_ns:
+            self._begun_ns = self._exposing_since_ns
         self._streaming = False
 
     def due_ns(self) -> int:
@@ -47,6 +53,7 @@ class VirtualCamera(CoreCamera):
         if not self._streaming or self._clock.now_ns() < self.due_ns():
             return None
         image = self._drawn(self._exposing_ms)
+        self._begun_ns = self._exposing_since_ns
         self._expose_from(self._clock.now_ns())
         return image
 
@@ -67,7 +74,7 @@ class VirtualCamera(CoreCamera):
 
     def _expose_from(self, t_ns: int) -> None:
         """An exposure begins, and keeps its length whatever is set meanwhile."""
-        self._exposing_since_ns, self._exposing_ms = t_ns, self.exposure_ms
+        self._exposing_since_ns, self._exposing_ms = self.turn_ns(t_ns), self.exposure_ms
 
     def _drawn(self, exposure_ms: float) -> Image:
         buffers: list[npt.NDArray[Any]] = []
