@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-SWITCH = 0.01
+SWITCH = 0.012
 """Probability that within a frame period a walker sets out on a course, or the other way round."""
 FADE = 0.95
 """What a walker remembers of its course after a frame period: many go on as they came."""
@@ -21,9 +21,11 @@ COURSE_NOISE, TURN_NOISE = 0.1, 0.1
 BELIEF_PERIODS = 7.0
 """A course counts by its probability to the power of 1 + frame periods ahead over this: the farther ahead, the more
 following one that is none costs, against missing one."""
-LEARNING = 1 / 15
-"""Share of each sighting in what is known of the noise."""
-SURPRISE = 9.0
+LEARNING = 1 / 20
+"""Share of each sighting in what is known of the noise; the first few count for more."""
+EARLIER_LESSONS = 4
+"""What the tracker says of the noise counts as so many sightings."""
+SURPRISE = 4.0
 """Squared innovations count up to so many times what is expected: a jump is no lesson."""
 SHORTEST_S = 0.01
 """A frame period counts as at least so long: at kilohertz rates nothing changes its mind with each frame."""
@@ -129,6 +131,8 @@ class Motion:
     """Variance that the place on a course gains in a second beside the velocity's share."""
     period_s: float = 0.0
     """Between the first two sightings; 0 before the second."""
+    lessons: int = 0
+    """Sightings from which the noise was learned."""
 
     @classmethod
     def begun(cls, seen: Sighting) -> Motion:
@@ -148,14 +152,16 @@ class Motion:
         courser, coursed, course_fit = ahead.courser.corrected(seen)
         odds = math.log(ahead.steady / (1 - ahead.steady)) + course_fit - walk_fit
         steady = 1 / (1 + math.exp(min(max(-odds, -14.0), 14.0)))
+        share = max(LEARNING, 1 / (EARLIER_LESSONS + self.lessons))
         return replace(
             ahead,
             t_ns=seen.t_ns,
             walker=walker,
             courser=courser,
             steady=steady,
-            walk_um2_s=ahead.walk_um2_s * _lesson(walked, 1 - steady),
-            course_um2_s=ahead.course_um2_s * _lesson(coursed, steady),
+            walk_um2_s=ahead.walk_um2_s * _lesson(walked, (1 - steady) * share),
+            course_um2_s=ahead.course_um2_s * _lesson(coursed, steady * share),
+            lessons=self.lessons + 1,
         )
 
     def forecast(self, t_ns: int) -> Forecast:
@@ -215,6 +221,6 @@ class Motion:
         return replace(now, walker=walker, courser=courser, steady=steady)
 
 
-def _lesson(ratio: float, part: float) -> float:
-    """By what a sighting scales the noise of a model that has this part in it."""
-    return 1 + LEARNING * part * (min(ratio, SURPRISE) - 1)
+def _lesson(ratio: float, share: float) -> float:
+    """By what a sighting scales the noise of a model, of which it is this share of what is known."""
+    return 1 + share * (min(ratio, SURPRISE) - 1)

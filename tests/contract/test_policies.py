@@ -15,6 +15,7 @@ from smartscope.policies.field_of_view import FieldOfViewPolicy
 from smartscope.policies.laser_power import LaserPowerPolicy
 from smartscope.policies.stop import StopPolicy
 from smartscope.policies.structured_illumination import StructuredIlluminationPolicy
+from smartscope.policies.target_lock import TargetLockPolicy
 from smartscope.ports import Choice, Context, Policy
 from smartscope.testing.policy_contract import LIGHT, PolicyContract, situations
 
@@ -37,6 +38,16 @@ class TestFieldOfViewByStage(PolicyContract):
 class TestFieldOfViewByRoi(PolicyContract):
     def make(self) -> Policy:
         return FieldOfViewPolicy(mode="roi", label="any", roi_px=32, choose="brightest")
+
+
+class TestTargetLockByStage(PolicyContract):
+    def make(self) -> Policy:
+        return TargetLockPolicy()
+
+
+class TestTargetLockByBoth(PolicyContract):
+    def make(self) -> Policy:
+        return TargetLockPolicy(mode="both", smallest_roi_px=32, choose="brightest")
 
 
 class TestStructuredIllumination(PolicyContract):
@@ -170,6 +181,7 @@ def test_built_by_name(name: str, options: dict[str, Any]) -> None:
         ),
         ("smartscope.policies.stop:StopPolicy", {"localizations": 0}, "options.localizations"),
         ("field_of_view", {"mode": "roi", "roi_px": 3}, "options.roi_px"),
+        ("smartscope.policies.target_lock:TargetLockPolicy", {"sigmas": 0}, "options.sigmas"),
     ],
 )
 def test_wrong_options_are_named(name: str, options: dict[str, Any], key: str) -> None:
