@@ -107,6 +107,12 @@ def _check_needs(config: ExperimentConfig, capabilities: Capabilities) -> None:
                 where=f"policy {policy.name}",
                 remedy="smartscope calibrate stage CONFIG, then write microscope.stage.affine_um_per_px",
             )
+        if "interval" in needs and not capabilities.has_interval and config.arm != "shadow":
+            raise DeviceError(
+                "slow imaging needs a camera that can rest between exposures",
+                where=f"policy {policy.name}",
+                remedy="use a driver whose capabilities have has_interval",
+            )
     height, width = capabilities.sensor_shape
     if (roi := config.start.roi) is not None and (roi.x + roi.width > width or roi.y + roi.height > height):
         raise DeviceError(
