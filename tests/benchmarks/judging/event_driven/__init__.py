@@ -1,0 +1,1 @@
+"""Judging when to look often: times of events, a detector with noise, the rivals' rules."""
