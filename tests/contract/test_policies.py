@@ -10,6 +10,7 @@ import pytest
 from smartscope.command import MoveFocus, Request, SetExposure
 from smartscope.plugins import build, check_options, find
 from smartscope.policies.activation import ActivationPolicy
+from smartscope.policies.event_driven import EventDrivenPolicy
 from smartscope.policies.exposure import ExposurePolicy
 from smartscope.policies.field_of_view import FieldOfViewPolicy
 from smartscope.policies.laser_power import LaserPowerPolicy
@@ -48,6 +49,11 @@ class TestTargetLockByStage(PolicyContract):
 class TestTargetLockByBoth(PolicyContract):
     def make(self) -> Policy:
         return TargetLockPolicy(mode="both", smallest_roi_px=32, choose="brightest")
+
+
+class TestEventDriven(PolicyContract):
+    def make(self) -> Policy:
+        return EventDrivenPolicy(figure="signal_to_noise", on=4, off=2, burst_frames=2)
 
 
 class TestStructuredIllumination(PolicyContract):

@@ -68,15 +68,14 @@ def trigger_latency(seconds: float) -> dict[str, Any]:
 
     run_experiment(load(CONFIG, changes), on_rig=look)
     fast = [one for one in made if one.frame >= 0 and one.t_applied_ns and "from 0.5" in one.why]
-    since_end = [(one.t_applied_ns - ends[one.frame]) / 1e6 for one in fast if one.frame in ends]
+    pace = [(one.t_applied_ns - ends[one.frame]) / 1e6 for one in fast]
+    decision = [(one.t_ns - ends[one.frame]) / 1e6 for one in fast]
     return {
         "triggers": len(fast),
-        "frame_end_to_pace_ms": {f"p{p}": float(np.percentile(since_end, p)) for p in (50, 95, 99)}
-        if since_end
-        else {},
-        "frame_end_to_decision_ms": {
-            f"p{p}": float(np.percentile([(one.t_ns - ends[one.frame]) / 1e6 for one in fast], p)) for p in (50, 95, 99)
-        }
-        if since_end
-        else {},
+        "frame_end_to_decision_ms": _percentiles(decision),
+        "frame_end_to_pace_ms": _percentiles(pace),
     }
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    return {f"p{p}": float(np.percentile(values, p)) for p in (50, 95, 99)} if values else {}
