@@ -72,8 +72,6 @@ class OverviewPolicy:
         stage_um_per_s, settle_s: how long a journey takes.
     """
 
-    needs = frozenset({"stage"})
-
     def __init__(
         self,
         columns: Annotated[int, Field(ge=1, le=200)] = 5,

@@ -14,6 +14,7 @@ from smartscope.policies.event_driven import EventDrivenPolicy
 from smartscope.policies.exposure import ExposurePolicy
 from smartscope.policies.field_of_view import FieldOfViewPolicy
 from smartscope.policies.laser_power import LaserPowerPolicy
+from smartscope.policies.overview import OverviewPolicy
 from smartscope.policies.stop import StopPolicy
 from smartscope.policies.structured_illumination import StructuredIlluminationPolicy
 from smartscope.policies.target_lock import TargetLockPolicy
@@ -54,6 +55,11 @@ class TestTargetLockByBoth(PolicyContract):
 class TestEventDriven(PolicyContract):
     def make(self) -> Policy:
         return EventDrivenPolicy(figure="signal_to_noise", on=4, off=2, burst_frames=2)
+
+
+class TestOverview(PolicyContract):
+    def make(self) -> Policy:
+        return OverviewPolicy(columns=2, rows=3, counts="detections", dwell_frames=2)
 
 
 class TestStructuredIllumination(PolicyContract):
