@@ -27,7 +27,9 @@ times = st.integers(0, 2**62)
 text = st.text(max_size=12)
 rois = st.builds(Roi, *[st.integers(0, 4096)] * 4)
 powers = st.dictionaries(text, numbers, max_size=3)
-settings = st.builds(Settings, numbers, rois, powers, numbers, numbers, numbers)
+settings = st.builds(
+    Settings, numbers, rois, powers, numbers, numbers, numbers, st.none() | st.integers(0, 20), numbers
+)
 certainties = st.dictionaries(text, st.sampled_from(Certainty), max_size=4)
 frames = st.builds(
     Frame,

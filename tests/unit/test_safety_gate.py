@@ -19,6 +19,7 @@ from smartscope.command import (
     Request,
     RunAutofocus,
     SetExposure,
+    SetInterval,
     SetLight,
     SetPreset,
     SetRoi,
@@ -49,6 +50,7 @@ ALL = Capabilities(
     has_xy=True,
     has_z=True,
     has_roi=True,
+    has_interval=True,
     has_autofocus=True,
     presets={"Filter": ("green", "open")},
 )
@@ -79,6 +81,7 @@ def judged(gate: SafetyGate, command: Any, now: Settings = NOW, t_ns: int = 0) -
     "command",
     [
         SetExposure(20.0),
+        SetInterval(5000.0),
         SetLight("blue", 15.0),
         SetLight("blue", 0.0),
         SetLight("unlimited", 0.0),
@@ -99,6 +102,8 @@ def test_what_is_within_the_limits_passes_unchanged(command: Command) -> None:
     [
         (SetExposure(0.5), SetExposure(2.0), "capabilities.exposure_range_ms"),
         (SetExposure(80.0), SetExposure(50.0), "limits.exposure_ms"),
+        (SetInterval(-1.0), SetInterval(0.0), "limits.interval_ms"),
+        (SetInterval(1e12), SetInterval(3_600_000.0), "limits.interval_ms"),
         (SetLight("blue", 99.0), SetLight("blue", 15.0), "limits.lights.blue.max_step_mw"),
         (SetLight("red", 99.0), SetLight("red", 20.0), "limits.lights.red.max_power_mw"),
         (SetLight("red", -1.0), SetLight("red", 0.0), "limits.power_mw"),
@@ -144,11 +149,24 @@ def test_a_stage_outside_its_limits_is_not_moved_in_small_steps() -> None:
         (RunAutofocus(), "capabilities.has_autofocus"),
         (SetPreset("Filter", "green"), "capabilities.presets"),
         (SetExposure(1.0), "limits.exposure_ms"),
+        (SetInterval(100.0), "capabilities.has_interval"),
     ],
 )
 def test_what_the_microscope_cannot_do_is_refused(command: Command, by: str) -> None:
     verdict = judged(make(capabilities=NONE, exposure_ms={"low": 10, "high": 50}), command)
     assert (verdict.granted, verdict.clipped_by) == (None, by)
+
+
+def test_a_light_that_would_stay_on_forbids_to_rest() -> None:
+    """Rest spares the sample only where the light rests with the camera."""
+    gate = make()
+    gate.ledger.set_light("blue", 1.0, 0)
+    refused = judged(gate, SetInterval(1000.0))
+    assert (refused.granted, refused.clipped_by) == (None, "lights.gated_by_camera")
+    assert "blue would stay on" in refused.why
+    assert judged(gate, SetInterval(0.0)).granted == SetInterval(0.0)
+    gate.ledger.set_light("blue", 0.0, 0)
+    assert judged(gate, SetInterval(1000.0)).granted == SetInterval(1000.0)
 
 
 def test_autofocus_needs_a_focus_that_may_move() -> None:
