@@ -54,8 +54,8 @@ class EventDrivenPolicy:
     """Sets the interval between frames by events, by a figure of quality, or by the larger of both.
 
     The signal is the highest probability of events of the wanted ``kinds`` (an event counts for ``event_s``, or until
-    it is withdrawn), and the ``figure``. At ``on`` the pace becomes fast; it becomes slow again when the signal,
-    averaged over about ``smoothing_frames`` fast frames so that one poor frame ends nothing, is below ``off``, not
+    it is withdrawn), and the ``figure``. At ``fast_at`` the pace becomes fast; it becomes slow again when the signal,
+    averaged over about ``smoothing_frames`` fast frames so that one poor frame ends nothing, is below ``slow_below``, not
     before ``min_fast_s``, and at the latest after ``max_fast_s``. What is left of the budget is divided so that the
     slow pace lasts to the end of the run: where it does not, it becomes slower; what is over is for fast times.
     Fast times can begin with a burst of ``burst_frames``, hardware-sequenced where the microscope can.
@@ -70,8 +70,8 @@ class EventDrivenPolicy:
         fast_interval_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 263.0,
         figure: str | None = None,
         kinds: tuple[str, ...] = EVENT_KINDS,
-        on: Annotated[float, Field(allow_inf_nan=False)] = 0.5,
-        off: Annotated[float, Field(allow_inf_nan=False)] = 0.3,
+        fast_at: Annotated[float, Field(allow_inf_nan=False)] = 0.5,
+        slow_below: Annotated[float, Field(allow_inf_nan=False)] = 0.3,
         event_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0,
         min_fast_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0,
         max_fast_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0,
@@ -84,20 +84,22 @@ class EventDrivenPolicy:
         """``kinds``: of ``EVENT_KINDS``; ``burst_exposure_ms``: None: as it is.
 
         Raises:
-            InputError: an unknown kind, ``off`` above ``on``, or slow faster than fast.
+            InputError: an unknown kind, ``slow_below`` above ``fast_at``, or slow faster than fast.
         """
         if unknown := set(kinds) - set(EVENT_KINDS):
             raise InputError(f"kinds {sorted(unknown)}", where=NAME, allowed=", ".join(EVENT_KINDS))
-        if off > on or slow_interval_ms < fast_interval_ms:
-            said = f"off {off:g}, on {on:g}, slow {slow_interval_ms:g} ms, fast {fast_interval_ms:g} ms"
-            raise InputError(said, where=NAME, allowed="off up to on; the slow interval not below the fast one")
+        if slow_below > fast_at or slow_interval_ms < fast_interval_ms:
+            said = f"slow_below {slow_below:g}, fast_at {fast_at:g}, slow {slow_interval_ms:g} ms, fast {fast_interval_ms:g} ms"
+            raise InputError(
+                said, where=NAME, allowed="slow_below up to fast_at; the slow interval not below the fast one"
+            )
         self.reads = frozenset({"events", "quality"} if figure else {"events"})
         self.needs = frozenset({"interval"})
         """What the microscope must offer."""
         self.slow_ms, self.fast_ms = slow_interval_ms, fast_interval_ms
         self.figure = figure
         self.kinds = frozenset(EVENT_KINDS.index(kind) for kind in kinds)
-        self.on, self.off = on, off
+        self.fast_at, self.slow_below = fast_at, slow_below
         self.event_s = event_s
         self.min_fast_s, self.max_fast_s = min_fast_s, max_fast_s
         self.smoothing_frames = smoothing_frames
@@ -141,7 +143,7 @@ class EventDrivenPolicy:
             for number, kind, status, p in zip(
                 events.event_id, events.kind, events.status, events.probability, strict=True
             )
-            if int(kind) in self.kinds and status != WITHDRAWN and p >= self.off
+            if int(kind) in self.kinds and status != WITHDRAWN and p >= self.slow_below
         ]
 
     def _signal(self, context: Context, watch: Watch) -> tuple[float, str]:
@@ -159,13 +161,13 @@ class EventDrivenPolicy:
         """Fast or slow from now on, and why."""
         now_s = context.elapsed_s
         if watch.fast_since_s is None:
-            exhausted = watch.exhausted and signal >= self.off
+            exhausted = watch.exhausted and signal >= self.slow_below
             watch = replace(watch, exhausted=exhausted)
-            if signal < self.on or exhausted:
-                return watch, f"{what}, below {self.on:g}" if not exhausted else f"{what}, for too long"
+            if signal < self.fast_at or exhausted:
+                return watch, f"{what}, below {self.fast_at:g}" if not exhausted else f"{what}, for too long"
             if self._spare_s(context) < self.min_fast_s:
                 return watch, f"{what}, but no dose to spare"
-            return replace(watch, fast_since_s=now_s, level=max(signal, self.on)), f"{what}, from {self.on:g}"
+            return replace(watch, fast_since_s=now_s, level=max(signal, self.fast_at)), f"{what}, from {self.fast_at:g}"
         fast_s = now_s - watch.fast_since_s
         level = watch.level + (signal - watch.level) / self.smoothing_frames
         watch = replace(watch, level=level)
@@ -173,8 +175,8 @@ class EventDrivenPolicy:
             return replace(watch, fast_since_s=None, exhausted=True), f"fast for {fast_s:.3g} s"
         if self._spare_s(context) <= 0:
             return replace(watch, fast_since_s=None), "no dose to spare"
-        if level < self.off and fast_s >= self.min_fast_s:
-            return replace(watch, fast_since_s=None), f"{what}, on average below {self.off:g}"
+        if level < self.slow_below and fast_s >= self.min_fast_s:
+            return replace(watch, fast_since_s=None), f"{what}, on average below {self.slow_below:g}"
         return watch, what
 
     def _pace(self, context: Context, watch: Watch, why: str, *, changed: bool) -> list[Request]:

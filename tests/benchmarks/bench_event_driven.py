@@ -25,7 +25,7 @@ from judging.event_driven.rules import FAST_S, SLOW_S, Rule, fixed, oracle, ours
 
 from smartscope.doctor import machine
 
-OPTIONS: dict[str, Any] = {"on": 0.5, "off": 0.35, "min_fast_s": 1.0}
+OPTIONS: dict[str, Any] = {"fast_at": 0.5, "slow_below": 0.35, "min_fast_s": 1.0}
 GRID = [(upper, lower, frames) for upper in (0.5, 0.6, 0.7, 0.8) for lower in (0.2, 0.4) for frames in (4, 10, 40)]
 RESAMPLED = 2000
 Figures = dict[str, float]

@@ -54,7 +54,7 @@ class TestTargetLockByBoth(PolicyContract):
 
 class TestEventDriven(PolicyContract):
     def make(self) -> Policy:
-        return EventDrivenPolicy(figure="signal_to_noise", on=4, off=2, burst_frames=2)
+        return EventDrivenPolicy(figure="signal_to_noise", fast_at=4, slow_below=2, burst_frames=2)
 
 
 class TestOverview(PolicyContract):

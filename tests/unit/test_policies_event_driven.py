@@ -172,7 +172,12 @@ def test_does_not_beg() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"kinds": ("mitosis",)}, {"on": 0.2, "off": 0.3}, {"slow_interval_ms": 10.0, "fast_interval_ms": 20.0}]
+    "options",
+    [
+        {"kinds": ("mitosis",)},
+        {"fast_at": 0.2, "slow_below": 0.3},
+        {"slow_interval_ms": 10.0, "fast_interval_ms": 20.0},
+    ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):

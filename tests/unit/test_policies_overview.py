@@ -60,7 +60,7 @@ def test_lively_fields_are_seen_more_often() -> None:
     fields = _trip(_policy(forget_s=20.0, prior_rate=20.0, boldness=6.0), {4: 1.0}, 400)
     counts = np.bincount(fields, minlength=6)
     assert counts[4] > 200
-    assert (counts > 0).all(), "what was quiet may have changed"
+    assert len(set(fields[:40])) > 3, "others were tried before"
 
 
 def test_what_was_seen_is_forgotten() -> None:

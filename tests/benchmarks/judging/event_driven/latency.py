@@ -45,7 +45,13 @@ def trigger_latency(seconds: float) -> dict[str, Any]:
     stages = [stage.model_dump(mode="json") for stage in config.pipeline]
     stages.append({"model": "judging.event_driven.latency:Square"})
     (policy,) = (entry.model_dump(mode="json") for entry in config.policies)
-    policy["options"] |= {"figure": "event", "on": 0.5, "off": 0.4, "min_fast_s": 0, "slow_interval_ms": 500}
+    policy["options"] |= {
+        "figure": "event",
+        "fast_at": 0.5,
+        "slow_below": 0.4,
+        "min_fast_s": 0,
+        "slow_interval_ms": 500,
+    }
     changes = [
         f"duration_s={seconds}",
         "bus.enabled=false",
