@@ -55,9 +55,9 @@ class EventDrivenPolicy:
 
     The signal is the highest probability of events of the wanted ``kinds`` (an event counts for ``event_s``, or until
     it is withdrawn), and the ``figure``. At ``fast_at`` the pace becomes fast; it becomes slow again when the signal,
-    averaged over about ``smoothing_frames`` fast frames so that one poor frame ends nothing, is below ``slow_below``, not
-    before ``min_fast_s``, and at the latest after ``max_fast_s``. What is left of the budget is divided so that the
-    slow pace lasts to the end of the run: where it does not, it becomes slower; what is over is for fast times.
+    averaged over about ``smoothing_frames`` fast frames so that one poor frame ends nothing, is below ``slow_below``,
+    not before ``min_fast_s``, and at the latest after ``max_fast_s``. What is left of the budget is divided so that
+    the slow pace lasts to the end of the run: where it does not, it becomes slower; what is over is for fast times.
     Fast times can begin with a burst of ``burst_frames``, hardware-sequenced where the microscope can.
 
     The published rule of two thresholds (Mahecic et al., Nature Methods 19:1262, 2022) is this with one
@@ -89,7 +89,8 @@ class EventDrivenPolicy:
         if unknown := set(kinds) - set(EVENT_KINDS):
             raise InputError(f"kinds {sorted(unknown)}", where=NAME, allowed=", ".join(EVENT_KINDS))
         if slow_below > fast_at or slow_interval_ms < fast_interval_ms:
-            said = f"slow_below {slow_below:g}, fast_at {fast_at:g}, slow {slow_interval_ms:g} ms, fast {fast_interval_ms:g} ms"
+            thresholds = f"slow_below {slow_below:g}, fast_at {fast_at:g}"
+            said = f"{thresholds}, slow {slow_interval_ms:g} ms, fast {fast_interval_ms:g} ms"
             raise InputError(
                 said, where=NAME, allowed="slow_below up to fast_at; the slow interval not below the fast one"
             )
