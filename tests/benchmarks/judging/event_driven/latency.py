@@ -18,6 +18,7 @@ from smartscope.ports import Instrument
 from smartscope.result import Result
 
 CONFIG = Path(__file__).parents[4] / "configs" / "event_driven.yaml"
+OURS = "smartscope.policies.event_driven:EventDrivenPolicy"
 PERIOD_S = 4.0
 
 
@@ -45,6 +46,7 @@ def trigger_latency(seconds: float) -> dict[str, Any]:
     stages = [stage.model_dump(mode="json") for stage in config.pipeline]
     stages.append({"model": "judging.event_driven.latency:Square"})
     (policy,) = (entry.model_dump(mode="json") for entry in config.policies)
+    policy["policy"] = OURS
     policy["options"] |= {
         "figure": "event",
         "fast_at": 0.5,
