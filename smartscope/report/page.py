@@ -160,7 +160,7 @@ def _curves(record: Record, target: Sequence[Followed]) -> str:
         Curve("measured between two images", series.figure(record, "frc_resolution_nm"), 1, points=True),
         Curve("of all molecules so far, by Fourier rings", series.figure(record, "ring_resolution_nm"), 3),
     ]
-    finest = goal_of(record, "target_resolution_nm")
+    finest = goal_of(record, "resolution_nm")
     found = series.figure(record, "localizations")
     drift = [
         Curve("since the start", series.drift_nm(record), 0),
