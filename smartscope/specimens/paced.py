@@ -31,7 +31,7 @@ class Paced(ABC):
             )
         self._t_s = t_s
         while self._steps * self._step_s < t_s:
-            self._change(self._steps * self._step_s)
+            self._change(self._steps)
             self._move(self._steps)
             self._steps += 1
 
@@ -41,8 +41,8 @@ class Paced(ABC):
         return 1.0 - (self._steps - self._t_s / self._step_s)
 
     @abstractmethod
-    def _change(self, t_s: float) -> None:
-        """Let those come, go, divide and fuse whose time has come."""
+    def _change(self, number: int) -> None:
+        """Let those come, go, divide and fuse whose time has come when step ``number`` begins."""
 
     @abstractmethod
     def _move(self, number: int) -> None:

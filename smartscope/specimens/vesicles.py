@@ -124,7 +124,8 @@ class Vesicles(Paced):
 
     # ---------------------------------------------------------------- life
 
-    def _change(self, t_s: float) -> None:
+    def _change(self, number: int) -> None:
+        t_s = number * STEP_S
         while self._docking_s <= t_s:
             self._docking_s += self._pause_s()
             self._dock(t_s)

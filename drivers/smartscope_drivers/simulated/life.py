@@ -20,15 +20,21 @@ from smartscope.ports import whole_sensor
 from smartscope.specimens.beads import Beads
 from smartscope.specimens.blinking import Blinking
 from smartscope.specimens.cells import Cells
+from smartscope.specimens.dividing_nuclei import DividingNuclei
 from smartscope.specimens.filaments import Filaments
 from smartscope.specimens.living import LivingSpecimen
+from smartscope.specimens.migrating_cells import MigratingCells
 from smartscope.specimens.protocol import STEP_S, Scene, Specimen, SwitchingSpecimen
 from smartscope.specimens.vesicles import Vesicles
 
 if TYPE_CHECKING:
     from smartscope_drivers.simulated.world import World
 
-LIVING: dict[str, Callable[..., LivingSpecimen]] = {"vesicles": Vesicles}
+LIVING: dict[str, Callable[..., LivingSpecimen]] = {
+    "dividing_nuclei": DividingNuclei,
+    "vesicles": Vesicles,
+    "migrating_cells": MigratingCells,
+}
 """Those that tell who is where and what happens."""
 SPECIMENS: dict[str, Callable[..., Specimen | SwitchingSpecimen]] = {
     "cells": Cells,
