@@ -41,30 +41,31 @@ _YIELD = 0.25
 
 @njit(nogil=True, cache=True)
 def move(
-    bodies: Any, reach: Any, still: Any, parting: Any, speed: float, persistence_s: float, turning: float,
+    bodies: Any, reach: Any, still: Any, way: Any, apart: Any, speed: float, persistence_s: float, turning: float,
     follow: float, wave: float, wave_s: float, half_um: float, dt: float, key: Any,
 ) -> None:  # fmt: skip
     """Move the crowd through a step of ``dt`` seconds of life.
 
     Velocities are an Ornstein-Uhlenbeck process (persistent random walk: Fuerth 1920), of root mean square ``speed``.
-    ``reach`` (N,): radius that others keep off; ``still`` (N,): who does not wander; ``parting`` (N, 2): displacement
-    of daughters that part. Headings diffuse by ``turning`` rad^2/s and follow the motion at ``follow`` per second.
-    ``wave``: standard deviation of the outline's harmonics, forgotten within ``wave_s``.
+    ``reach`` (N,): radius that others keep off; ``still`` (N,): who does not wander; ``way`` (N, 2): what daughters go
+    apart; ``apart`` (N,): who may not yet be pushed by its sister. Headings diffuse by ``turning`` rad^2/s and follow
+    the motion at ``follow`` per second. ``wave``: standard deviation of the outline's harmonics, forgotten within
+    ``wave_s``.
     """
     keep = math.exp(-dt / persistence_s)
     kick = speed * math.sqrt(0.5 * (1.0 - keep * keep))
     wave_keep = math.exp(-dt / wave_s)
     wave_kick = wave * math.sqrt(0.5 * (1.0 - wave_keep * wave_keep))
-    _keep_off(bodies, reach, still, half_um)
+    _keep_off(bodies, reach, apart, half_um)
     for n in range(bodies.size):
         body, counter = bodies[n], np.uint64(n * _DRAWS)
         for axis in range(2):
             body.velocity[axis] = keep * body.velocity[axis] + kick * normal(bits(key, counter + np.uint64(axis)))
-            body.xy_um[axis] += parting[n, axis] + (0.0 if still[n] else dt * body.velocity[axis])
+            body.xy_um[axis] += way[n, axis] + (0.0 if still[n] else dt * body.velocity[axis])
         if not still[n]:
             body.heading += math.sqrt(2.0 * turning * dt) * normal(bits(key, counter + np.uint64(2)))
-            way = math.atan2(body.velocity[1], body.velocity[0])
-            body.heading += min(follow * dt, 1.0) * math.sin(way - body.heading)
+            ahead = math.atan2(body.velocity[1], body.velocity[0])
+            body.heading += min(follow * dt, 1.0) * math.sin(ahead - body.heading)
         for mode in range(HARMONICS):
             first = counter + np.uint64(3 + 2 * mode)
             noise = complex(normal(bits(key, first)), normal(bits(key, first + np.uint64(1))))
@@ -72,8 +73,8 @@ def move(
 
 
 @njit(nogil=True, cache=True)
-def _keep_off(bodies: Any, reach: Any, still: Any, half_um: float) -> None:
-    """Overlapping neighbours part; sisters in mitosis, which come from the same place, see to that themselves."""
+def _keep_off(bodies: Any, reach: Any, apart: Any, half_um: float) -> None:
+    """Overlapping neighbours part; sisters, which come from the same place, first see to that themselves."""
     n = bodies.size
     push = np.zeros((n, 2))
     for i in range(n):
@@ -83,7 +84,7 @@ def _keep_off(bodies: Any, reach: Any, still: Any, half_um: float) -> None:
             least = reach[i] + reach[j]
             square = dx * dx + dy * dy
             sisters = bodies[i].mother == bodies[j].mother and bodies[i].mother > 0
-            if square >= least * least or (sisters and still[i]):
+            if square >= least * least or (sisters and apart[i]):
                 continue
             distance = max(math.sqrt(square), 1e-6)
             share = 0.5 * _YIELD * (least - distance) / distance

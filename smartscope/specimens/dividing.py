@@ -17,7 +17,7 @@ from smartscope.optics.psf import defocused_sigma_um
 from smartscope.specimens.body_painting import Bodies, label, paint
 from smartscope.specimens.body_textures import Tiles
 from smartscope.specimens.crowd_motion import BODY, HARMONICS, move
-from smartscope.specimens.division import SPLIT, Age, Course, age, parted, shaped
+from smartscope.specimens.division import PARTING, RESTING, SPLIT, Age, Course, age, parted, shaped
 from smartscope.specimens.living import CELL, Diary, Labels, Objects, Occurrences, as_ground_truth
 from smartscope.specimens.paced import Paced
 from smartscope.specimens.photophysics import GREEN_PROTEIN
@@ -192,11 +192,11 @@ class Dividing(Paced):
         now, then = (age(self._bodies, moment, self._mitosis_s) for moment in (t_s, t_s + _LIFE_STEP_S))
         way = parted(habit.course, then.daughter) - parted(habit.course, now.daughter)
         way *= 0.5 * self._bodies["side"] * self._bodies["radius_mother_um"]
-        shapes = shaped(self._bodies, now, habit.course)
-        move(self._bodies, habit.contact * shapes.half_um.max(axis=1), now.phase() > 0,
-             way[:, None] * _left(self._bodies["heading"]), options.speed_um_h / 3600, 60 * options.persistence_min,
-             habit.turning_rad2_s, habit.follow_per_s, habit.waves, habit.waves_s, options.area_um / 2, _LIFE_STEP_S,
-             np.uint64(stream(self._seed, _PURPOSE, number)))  # fmt: skip
+        shapes, phase = shaped(self._bodies, now, habit.course), now.phase()
+        move(self._bodies, habit.contact * shapes.half_um.max(axis=1), phase != RESTING,
+             way[:, None] * _left(self._bodies["heading"]), phase == PARTING, options.speed_um_h / 3600,
+             60 * options.persistence_min, habit.turning_rad2_s, habit.follow_per_s, habit.waves, habit.waves_s,
+             options.area_um / 2, _LIFE_STEP_S, np.uint64(stream(self._seed, _PURPOSE, number)))  # fmt: skip
 
     def expose(self, wavelength_nm: float, dose_at: PlaceDose) -> None:
         """Bleach each by the dose at its centre."""

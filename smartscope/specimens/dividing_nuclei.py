@@ -45,7 +45,7 @@ class DividingNuclei(Dividing):
         options: keyword arguments of ``DividingNucleiOptions``.
     """
 
-    phases = ("interphase", "prophase", "metaphase", "anaphase", "telophase")
+    phases: tuple[str, ...] = ("interphase", "prophase", "metaphase", "anaphase", "telophase")
 
     def __init__(self, seed: int, **options: Any) -> None:
         told = DividingNucleiOptions.model_validate(options)

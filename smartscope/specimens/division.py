@@ -101,7 +101,7 @@ def shaped(bodies: npt.NDArray[np.void], now: Age, course: Course) -> Bodies:
     full, mother = bodies["radius_full_um"][:, None], bodies["radius_mother_um"][:, None]
     before = resting + rounding * (course.rounded * full - resting)
     before += forming * (np.array(course.plate) * full - before)
-    parting = _smooth((now.daughter - SPLIT) / (TELOPHASE - SPLIT))[:, None]
+    parting = _smooth((now.daughter - SPLIT) / (0.7 * (TELOPHASE - SPLIT)))[:, None]
     spreading = _smooth((now.daughter - TELOPHASE) / (1 - TELOPHASE))[:, None]
     after = mother * (np.array(course.plate) + parting * (np.array(course.half) - np.array(course.plate)))
     after += spreading * (resting - after)

@@ -13,7 +13,7 @@ from smartscope.specimens.dividing import TILES, Dividing, DividingOptions, Habi
 from smartscope.specimens.division import Course
 
 _HABIT = Habit(
-    course=Course(rounded=0.62, plate=(0.60, 0.62), half=(0.46, 0.42), bend=0.0, distance=1.7),
+    course=Course(rounded=0.62, plate=(0.60, 0.62), half=(0.52, 0.36), bend=0.0, distance=1.9),
     contact=0.92,
     turning_rad2_s=2e-5,
     follow_per_s=2e-3,
@@ -45,7 +45,7 @@ class MigratingCells(Dividing):
         options: keyword arguments of ``MigratingCellsOptions``.
     """
 
-    phases = ("migrating", "rounding", "rounded", "cleaving", "spreading")
+    phases: tuple[str, ...] = ("migrating", "rounding", "rounded", "cleaving", "spreading")
 
     def __init__(self, seed: int, **options: Any) -> None:
         told = MigratingCellsOptions.model_validate(options)
