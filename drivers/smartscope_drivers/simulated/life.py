@@ -24,6 +24,7 @@ from smartscope.specimens.dividing_nuclei import DividingNuclei
 from smartscope.specimens.filaments import Filaments
 from smartscope.specimens.living import LivingSpecimen
 from smartscope.specimens.migrating_cells import MigratingCells
+from smartscope.specimens.mitochondria import Mitochondria
 from smartscope.specimens.protocol import STEP_S, Scene, Specimen, SwitchingSpecimen
 from smartscope.specimens.vesicles import Vesicles
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LIVING: dict[str, Callable[..., LivingSpecimen]] = {
     "dividing_nuclei": DividingNuclei,
+    "mitochondria": Mitochondria,
     "vesicles": Vesicles,
     "migrating_cells": MigratingCells,
 }
