@@ -16,6 +16,8 @@ from smartscope.specimens.protocol import Points, View
 Doubles = npt.NDArray[np.float64]
 _RIM = 0.97
 """Where a body ends for its mask, in radii: beyond that it is too thin to be seen."""
+_DARK = 1.1
+"""Squared distance, in radii, beyond which tiles are dark."""
 _SIGMAS = 4.5
 """Bodies beyond the picture are painted so far, for the light that blurs into it."""
 
@@ -138,7 +140,7 @@ def _paint(
                 dx = corner[0] + affine[0, 0] * column + affine[0, 1] * row - xy[n, 0]
                 dy = corner[1] + affine[1, 0] * column + affine[1, 1] * row - xy[n, 1]
                 u, v, square = _within(dx, dy, cosine, sine, half[n, 0], half[n, 1], bend[n], waves[n])
-                if square >= 1.0:
+                if square >= _DARK:
                     continue
                 s, t = np.float32((u + REACH) * to_tile), np.float32((v + REACH) * to_tile)
                 j, i = int(s), int(t)

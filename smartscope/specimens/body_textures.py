@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 TILE = 64
-REACH = 1.02
-"""Half the edge of a tile, in radii."""
+REACH = 1.06
+"""Half the edge of a tile, in radii: it ends in darkness, also where it is interpolated."""
 
 Tiles = npt.NDArray[np.float32]
 """(tiles, 2, TILE, TILE): at rest and in mitosis; each sums to one over the disc of area pi."""

@@ -21,6 +21,7 @@ from smartscope.specimens.division import PARTING, RESTING, SPLIT, Age, Course, 
 from smartscope.specimens.living import CELL, Diary, Labels, Objects, Occurrences, as_ground_truth
 from smartscope.specimens.paced import Paced
 from smartscope.specimens.photophysics import GREEN_PROTEIN
+from smartscope.specimens.placing import apart
 from smartscope.specimens.protocol import FULL_LIGHT, GroundTruth, Light, PlaceDose, View
 
 _LIFE_STEP_S = 20.0
@@ -112,7 +113,7 @@ class Dividing(Paced):
         rng, options = self._rng, self._common
         bodies = np.zeros(number, BODY)
         bodies["id"], bodies["mother"] = np.arange(1, number + 1), -1
-        bodies["xy_um"] = _apart(number, options.area_um / 2 - options.radius_um, 2.1 * options.radius_um, rng)
+        bodies["xy_um"] = apart(number, max(options.area_um / 2 - options.radius_um, 0.1), rng)
         self._endow(bodies)
         for body in bodies:
             body["molecules_born"] = 0.5 * options.molecules
@@ -278,13 +279,3 @@ class Dividing(Paced):
 def _left(heading: Any) -> npt.NDArray[np.float64]:
     """(…, 2) unit vector to the left of a heading."""
     return np.stack([-np.sin(heading), np.cos(heading)], axis=-1)
-
-
-def _apart(number: int, half_um: float, spacing_um: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Places (N, 2) at least ``spacing_um`` apart where there is room."""
-    places = np.empty((0, 2))
-    while len(places) < number:
-        candidates = rng.uniform(-half_um, half_um, (64, 2))
-        gaps = np.linalg.norm(candidates[:, None] - places, axis=2).min(axis=1, initial=np.inf)
-        places = np.concatenate([places, candidates[[gaps.argmax()]]])
-    return places

@@ -19,6 +19,7 @@ from smartscope.optics.psf import add_stamps, defocused_sigma_um
 from smartscope.specimens.living import ORGANELLE, Diary, Doubles, Labels, Objects, Occurrences, as_ground_truth
 from smartscope.specimens.paced import Paced
 from smartscope.specimens.photophysics import GREEN_PROTEIN
+from smartscope.specimens.placing import apart
 from smartscope.specimens.protocol import FULL_LIGHT, GroundTruth, Light, PlaceDose, Points, View
 from smartscope.specimens.worm_masks import label_worms
 from smartscope.specimens.worm_motion import BEND_STD, NODES, PITCH_UM, WORM, move
@@ -110,8 +111,7 @@ class Mitochondria(Paced):
         angle = rng.uniform(0, 2 * math.pi, n)
         ahead = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         along = PITCH_UM * (np.arange(NODES) - worms["count"][:, None] / 2)
-        inner = half - 0.3 * length_um[:, None]
-        worms["xy_um"] = (inner * rng.uniform(-1, 1, (n, 2)))[:, None] + along[..., None] * ahead[:, None]
+        worms["xy_um"] = apart(n, 0.85 * half, rng)[:, None] + along[..., None] * ahead[:, None]
         worms["load"] = options.molecules_per_um * PITCH_UM * np.exp(_UNEVEN * rng.standard_normal((n, NODES)))
         worms["remaining"] = 1.0
         worms["curvature"] = rng.standard_normal((n, 2)) * BEND_STD

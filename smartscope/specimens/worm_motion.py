@@ -132,7 +132,7 @@ def _keep_off(xy: Any, count: Any, pull: Any, left_s: Any, clearance_um: float, 
                     square = x * x + y * y
                     if square < clearance_um * clearance_um:
                         distance = max(math.sqrt(square), 1e-6)
-                        push = 0.1 * (clearance_um - distance) / distance
+                        push = 0.25 * (clearance_um - distance) / distance
                         xy[n, i, 0] += push * x
                         xy[n, i, 1] += push * y
                         xy[m, j, 0] -= push * x
