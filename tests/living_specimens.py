@@ -21,9 +21,13 @@ Maker = Callable[..., LivingSpecimen]
 CLEAR = {"background_per_um2": 0.0}
 MAKERS: dict[str, tuple[Maker, dict[str, object], float]] = {
     "dividing_nuclei": (DividingNuclei, {"nuclei": 12, "area_um": 90.0, "cycle_h": 1.5, **CLEAR}, 0.4),
-    "mitochondria": (Mitochondria, {"fissions_per_min": 6.0, "fusions_per_min": 6.0, "event_s": 6.0, **CLEAR}, 0.1),
+    "mitochondria": (Mitochondria, {"fissions_per_min": 15.0, "fusions_per_min": 15.0, "event_s": 6.0, **CLEAR}, 0.1),
     "vesicles": (Vesicles, {"vesicles": 20, "area_um": 18.0, "dockings_per_min": 60.0, "docked_s": 1.0, **CLEAR}, 0.1),
-    "migrating_cells": (MigratingCells, {"cells": 10, "area_um": 150.0, "cycle_h": 1.5, **CLEAR}, 0.6),
+    "migrating_cells": (
+        MigratingCells,
+        {"cells": 10, "area_um": 150.0, "cycle_h": 1.5, "time_lapse": 300.0, **CLEAR},
+        0.6,
+    ),
 }
 """Maker, options with many events within seconds, and pixels (um) of a field that holds everything."""
 

@@ -252,20 +252,20 @@ class Dividing(Paced):
         bodies, now = self._now()
         shapes = shaped(bodies, now, self._habit.course)
         return Objects(
-            object_id=bodies["id"],
-            mother_id=bodies["mother"],
+            object_id=bodies["id"].copy(),
+            mother_id=bodies["mother"].copy(),
             label=np.full(len(bodies), CELL),
             phase=now.phase(),
             x_um=bodies["xy_um"][:, 0],
             y_um=bodies["xy_um"][:, 1],
             radius_um=shapes.radius_um(),
             molecules=shapes.molecules,
-            remaining=bodies["remaining"],
+            remaining=bodies["remaining"].copy(),
         )
 
     def masks(self, view: View) -> Labels:
         """(H, W) int32: who covers the centre of each pixel now; 0: nobody."""
-        return label(view, self._shapes(), self._bodies["id"])
+        return label(view, self._shapes(), self._bodies["id"].copy())
 
     def events(self, t0_s: float, t1_s: float) -> Occurrences:
         """Divisions that go on between two moments."""

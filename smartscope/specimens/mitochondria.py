@@ -259,10 +259,9 @@ class Mitochondria(Paced):
         self._step(number, _PURPOSE)
 
     def _step(self, number: int, purpose: int) -> None:
-        worms, options = self._worms, self._options
-        move(worms["xy_um"], worms["count"], worms["pull"], worms["pull_um_s"], worms["goal_um"], worms["arrival_s"],
-             worms["curvature"], options.diffusion_um2_s, options.width_um + _GAP_UM, options.area_um / 2,
-             number * _STEP_S, _STEP_S, np.uint64(stream(self._seed, purpose, number)))  # fmt: skip
+        options = self._options
+        move(self._worms, options.diffusion_um2_s, options.width_um + _GAP_UM, options.area_um / 2, number * _STEP_S,
+             _STEP_S, np.uint64(stream(self._seed, purpose, number)))  # fmt: skip
 
     def expose(self, wavelength_nm: float, dose_at: PlaceDose) -> None:
         """Bleach each node by the dose where it is."""
@@ -363,7 +362,8 @@ class Mitochondria(Paced):
         labels = np.zeros((view.roi.height, view.roi.width), np.int32)
         pixels = view.to_pixels(self._places().reshape(-1, 2)).reshape(-1, NODES, 2)
         radius_px = 0.5 * self._options.width_um / view.pixel_um * np.sqrt(self._narrowed())
-        label_worms(labels, np.ones(labels.shape), pixels, self._worms["count"], radius_px, self._worms["id"])
+        count, ids = self._worms["count"].copy(), self._worms["id"].copy()
+        label_worms(labels, np.ones(labels.shape), pixels, count, radius_px, ids)
         return labels
 
     def events(self, t0_s: float, t1_s: float) -> Occurrences:

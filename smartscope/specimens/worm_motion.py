@@ -46,6 +46,8 @@ _JITTER_UM2_S = 2e-4
 """Diffusion of single nodes."""
 _STRAIGHTEN_PER_S = 1.5
 _SWEEPS = 6
+_YIELD = 0.25
+"""Part of an overlap of two nodes that either gives way by in a step."""
 BEND_STD = (0.4, 0.6)
 _BEND_S = 40.0
 """Standard deviation of both curvatures, and the time within which they are forgotten."""
@@ -53,20 +55,19 @@ _BEND_S = 40.0
 
 @njit(nogil=True, cache=True)
 def move(
-    xy: Any, count: Any, pull: Any, speed: Any, goal: Any, arrival_s: Any, curvature: Any, diffusion: float,
-    clearance_um: float, half_um: float, t_s: float, dt: float, key: Any,
+    worms: Any, diffusion: float, clearance_um: float, half_um: float, t_s: float, dt: float, key: Any
 ) -> None:  # fmt: skip
-    """Move all worms (N, NODES, 2) from ``t_s`` through a step of ``dt``."""
-    for n in range(count.size):
-        counter = np.uint64(n * _DRAWS)
-        _bend(curvature[n], dt, key, counter)
-        _jitter(xy[n], count[n], diffusion, dt, key, counter)
-        _straighten(xy[n], count[n], curvature[n], dt)
-        if pull[n] != 0:
-            _pull(xy[n], count[n], pull[n], speed[n], goal[n], arrival_s[n] - t_s, dt)
-    _keep_off(xy, count, pull, arrival_s - t_s, clearance_um, half_um)
-    for n in range(count.size):
-        _restore(xy[n], count[n], pull[n])
+    """Move all worms (N,) from ``t_s`` through a step of ``dt``."""
+    for n in range(worms.size):
+        worm, counter = worms[n], np.uint64(n * _DRAWS)
+        _bend(worm.curvature, dt, key, counter)
+        _jitter(worm.xy_um, worm.count, diffusion, dt, key, counter)
+        _straighten(worm.xy_um, worm.count, worm.curvature, dt)
+        if worm.pull != 0:
+            _pull(worm.xy_um, worm.count, worm.pull, worm.pull_um_s, worm.goal_um, worm.arrival_s - t_s, dt)
+    _keep_off(worms, t_s, clearance_um, half_um)
+    for n in range(worms.size):
+        _restore(worms[n].xy_um, worms[n].count, worms[n].pull)
 
 
 @njit(nogil=True, cache=True)
@@ -114,33 +115,35 @@ def _pull(xy: Any, count: int, pull: int, speed: float, goal: Any, left_s: float
 
 
 @njit(nogil=True, cache=True)
-def _keep_off(xy: Any, count: Any, pull: Any, left_s: Any, clearance_um: float, half_um: float) -> None:
+def _keep_off(worms: Any, t_s: float, clearance_um: float, half_um: float) -> None:
     """Nodes of different worms too near to each other part; ends that go to meet do not. Within walls."""
-    for n in range(count.size):
-        reach_n = 0.5 * PITCH_UM * count[n] + clearance_um
-        middle_n = xy[n, count[n] // 2]
+    for n in range(worms.size):
+        one, count = worms[n].xy_um, worms[n].count
         for m in range(n):
-            if left_s[n] > 0.0 and left_s[m] > 0.0:
-                continue
-            middle_m = xy[m, count[m] // 2]
-            reach = reach_n + 0.5 * PITCH_UM * (count[m] + 2)
-            if abs(middle_n[0] - middle_m[0]) > reach or abs(middle_n[1] - middle_m[1]) > reach:
-                continue
-            for i in range(count[n]):
-                for j in range(count[m]):
-                    x, y = xy[n, i, 0] - xy[m, j, 0], xy[n, i, 1] - xy[m, j, 1]
-                    square = x * x + y * y
-                    if square < clearance_um * clearance_um:
-                        distance = max(math.sqrt(square), 1e-6)
-                        push = 0.25 * (clearance_um - distance) / distance
-                        xy[n, i, 0] += push * x
-                        xy[n, i, 1] += push * y
-                        xy[m, j, 0] -= push * x
-                        xy[m, j, 1] -= push * y
-        for i in range(count[n]):
+            other, others = worms[m].xy_um, worms[m].count
+            reach = 0.5 * PITCH_UM * (count + others) + clearance_um
+            x, y = one[count // 2, 0] - other[others // 2, 0], one[count // 2, 1] - other[others // 2, 1]
+            meeting = worms[n].arrival_s > t_s and worms[m].arrival_s > t_s
+            if not meeting and abs(x) < reach and abs(y) < reach:
+                _part(one, count, other, others, clearance_um)
+        for i in range(count):
             for axis in range(2):
-                if abs(xy[n, i, axis]) > half_um:
-                    xy[n, i, axis] = math.copysign(half_um, xy[n, i, axis])
+                one[i, axis] = min(max(one[i, axis], -half_um), half_um)
+
+
+@njit(nogil=True, cache=True)
+def _part(one: Any, count: int, other: Any, others: int, clearance_um: float) -> None:
+    for i in range(count):
+        for j in range(others):
+            x, y = one[i, 0] - other[j, 0], one[i, 1] - other[j, 1]
+            square = x * x + y * y
+            if square < clearance_um * clearance_um:
+                distance = max(math.sqrt(square), 1e-6)
+                push = _YIELD * (clearance_um - distance) / distance
+                one[i, 0] += push * x
+                one[i, 1] += push * y
+                other[j, 0] -= push * x
+                other[j, 1] -= push * y
 
 
 @njit(nogil=True, cache=True)

@@ -71,19 +71,19 @@ def test_a_picture_is_the_mean_of_the_looks_of_its_exposure(name: str) -> None:
 
 
 @BODIES
-def test_the_picture_changes_smoothly_even_where_one_becomes_two(name: str) -> None:
-    one, seen = made(name), view_of(name)
-    before, changes = None, []
-    step_s = 0.1
-    for t_s in np.arange(0.05, 20, step_s):
-        one.advance(t_s)
-        now = picture(one, seen)
-        if before is not None:
-            changes.append(np.abs(now - before).sum() / now.sum())
-        before = now
-    events = one.events(0, 20)
-    assert ((events.change_s > 0) & (events.change_s < 20)).sum() >= 2
-    assert max(changes) < 6 * np.median(changes) < 0.3
+def test_the_picture_does_not_jump_where_one_becomes_two_or_two_become_one(name: str) -> None:
+    told, one, seen = made(name), made(name), view_of(name)
+    told.advance(20.0)
+    events = told.events(0, 20)
+    moments = np.unique(events.change_s[(events.change_s > 0.1) & (events.change_s < 20)])
+    assert len(moments) >= 3
+    for change_s in moments:
+        one.advance(change_s - 1e-4)
+        before, there = picture(one, seen), len(one.objects())
+        one.advance(change_s + 1e-4)
+        after = picture(one, seen)
+        assert len(one.objects()) != there
+        assert np.abs(after - before).max() < 0.01 * before.max()
 
 
 @BODIES
@@ -163,7 +163,6 @@ def test_numbers_are_new_and_mothers_known(name: str) -> None:
         assert all(mothers[number] in known for number in born if mothers[number] > 0)
         known |= born
         assert (objects.phase < len(one.phases)).all()
-    assert len(known) > len(numbers) or name == "dividing_nuclei" or name == "migrating_cells"
     assert max(known) > len(made(name).objects())
 
 
