@@ -215,11 +215,14 @@ class Mitochondria(Paced):
         return True
 
     def _end_what_is_over(self, t_s: float) -> None:
-        worms, since_s = self._worms, t_s - self._worms["since_s"]
-        over = (worms["phase"] != FREE) & (since_s > self._options.event_s - _STEP_S / 2)
-        worms["phase"][over], worms["site"][over], worms["pull"][over] = FREE, math.nan, 0
+        worms, phase = self._worms, self._worms["phase"]
+        if not phase.any():
+            return
+        since_s = t_s - worms["since_s"]
+        over = (phase != FREE) & (since_s > self._options.event_s - _STEP_S / 2)
         worms["until_s"][over] = t_s + self._rng.exponential(_REST_S, int(over.sum()))
-        changing = (since_s > self._change_s - _STEP_S / 2) & np.isin(worms["phase"], (CONSTRICTING, APPROACHING))
+        phase[over], worms["site"][over], worms["pull"][over] = FREE, math.nan, 0
+        changing = (since_s > self._change_s - _STEP_S / 2) & ((phase == CONSTRICTING) | (phase == APPROACHING))
         if not changing.any():
             return
         told = {int(worm["id"]): worm for worm in worms[changing]}
