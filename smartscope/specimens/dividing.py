@@ -24,7 +24,7 @@ from smartscope.specimens.photophysics import GREEN_PROTEIN
 from smartscope.specimens.placing import apart
 from smartscope.specimens.protocol import FULL_LIGHT, GroundTruth, Light, PlaceDose, View
 
-_LIFE_STEP_S = 20.0
+_LIFE_STEP_S = 30.0
 _PURPOSE = 0xD1F1DE
 _WAIT = 0.05
 """Where there is no room, a division waits for so much of a cycle."""
@@ -121,7 +121,7 @@ class Dividing(Paced):
         cycle_s = self._cycles_s(number)
         part = 1 - np.log2(1 + rng.random(number))
         bodies["born_s"] = -part * cycle_s - self._mitosis_s
-        bodies["divides_s"] = np.maximum(bodies["born_s"] + self._mitosis_s + cycle_s, _LIFE_STEP_S)
+        bodies["divides_s"] = _on_grid(np.maximum(bodies["born_s"] + self._mitosis_s + cycle_s, _LIFE_STEP_S))
         return bodies
 
     def _endow(self, bodies: npt.NDArray[np.void]) -> None:
@@ -158,7 +158,11 @@ class Dividing(Paced):
     def _begin_mitosis(self, body: np.void, number: int) -> None:
         t_s = number * _LIFE_STEP_S
         if len(self._bodies) + len(self._expected) >= self._common.most:
-            body["divides_s"] = t_s + _WAIT * 3600 * self._common.cycle_h
+            body["divides_s"] = _on_grid(t_s + _WAIT * 3600 * self._common.cycle_h)
+            body["radius_born_um"], body["molecules_born"] = (
+                body["radius_full_um"],
+                body["molecules_full"],
+            )  # full-grown
             return
         body["divides_s"] = t_s
         daughters = self._next_id, self._next_id + 1
@@ -184,7 +188,7 @@ class Dividing(Paced):
         pair["radius_born_um"] = mother["radius_full_um"] * np.sqrt(shares)
         pair["molecules_born"] = mother["molecules_full"] * shares
         pair["born_s"] = mother["divides_s"]
-        pair["divides_s"] = pair["born_s"] + self._mitosis_s + self._cycles_s(2)
+        pair["divides_s"] = _on_grid(pair["born_s"] + self._mitosis_s + self._cycles_s(2))
         return pair
 
     def _move(self, number: int) -> None:
@@ -274,6 +278,11 @@ class Dividing(Paced):
     def ground_truth(self) -> GroundTruth:
         """What is really there now."""
         return as_ground_truth(self._t_s, self.objects())
+
+
+def _on_grid(t_s: Any) -> Any:
+    """The beginning of the next step."""
+    return _LIFE_STEP_S * np.ceil(t_s / _LIFE_STEP_S)
 
 
 def _left(heading: Any) -> npt.NDArray[np.float64]:

@@ -91,8 +91,14 @@ def test_no_more_divide_than_there_is_room_for() -> None:
     one = DividingNuclei(1, nuclei=20, most=24, cycle_h=1.0, time_lapse=3600.0, mitosis_min=10.0)
     for t_s in np.arange(0.5, 6.0, 0.5):
         one.advance(t_s)
-        assert len(one.objects()) <= 24
-    assert len(one.objects()) == 24
+        objects = one.objects()
+        assert len(objects) <= 24
+        assert (objects.molecules > 40_000).all()
+    assert len(objects) == 24
+    before = objects.molecules
+    one.advance(5.6)
+    grown = one.objects().molecules / before
+    assert (grown[np.isin(one.objects().object_id, objects.object_id)] > 0.999).all()
 
 
 @BOTH
@@ -122,14 +128,17 @@ def test_nuclei_wander_as_fast_and_as_long_as_they_are_told() -> None:
         assert np.square(gone).sum(axis=1).mean() == pytest.approx(expected, rel=0.25)
 
 
-def test_cells_head_where_they_go_and_stay_within_their_square() -> None:
-    one = MigratingCells(2, cells=20, area_um=200.0, time_lapse=600.0)
+def test_cells_travel_far_and_stay_within_their_square() -> None:
+    one = MigratingCells(2, cells=20, area_um=200.0, time_lapse=600.0, cycle_h=400.0)
+    first = one.objects()
     one.advance(60.0)
     objects = one.objects()
     assert np.abs(objects.x_um).max() < 100
     assert np.abs(objects.y_um).max() < 100
-    first = MigratingCells(2, cells=20, area_um=200.0, time_lapse=600.0).objects()
-    assert np.hypot(objects.x_um[:20] - first.x_um, objects.y_um[:20] - first.y_um).min() > 5
+    _, before, after = np.intersect1d(first.object_id, objects.object_id, return_indices=True)
+    gone = np.hypot(objects.x_um[after] - first.x_um[before], objects.y_um[after] - first.y_um[before])
+    assert len(gone) > 17
+    assert np.median(gone) > 25
 
 
 def test_what_is_dark_is_not_painted() -> None:
