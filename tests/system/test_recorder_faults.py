@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from localization_helpers import molecules
 from recording import a_frame, config, recording
+from track_helpers import told
 from smartscope.command import SetExposure
 from smartscope.decision import Decision
 from smartscope.result import Result
@@ -37,7 +38,7 @@ with recording(Path(sys.argv[1]), config(chunk_mb=float(sys.argv[3]), flush_s=0.
         if recorder.statistics().queue_fullness < 0.5:
             recorder.put_decision(Decision(frame, frame, "exposure", SetExposure(1.0), None, "", "why"))
             recorder.put_frame(a_frame(frame))
-            recorder.put_result(Result(a_frame(frame), localizations=molecules(frame % 50, frame)))
+            recorder.put_result(told(Result(a_frame(frame), localizations=molecules(frame % 50, frame))))
             frame += 1
         print(recorder.statistics().frames_written, frame, flush=True)
 """
