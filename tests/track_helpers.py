@@ -66,29 +66,31 @@ EVENTS = {
 
 def events_at(frame: int) -> Events:
     """What becomes known with this frame: one thing or nothing."""
-    if frame not in EVENTS:
+    again, step = divmod(frame, FRAMES)
+    if step not in EVENTS:
         return table(Events, 0)  # type: ignore[no-any-return]
     names = ("event_id", "kind", "status", "onset_frame", "probability", "track_id", "other_id")
-    told = dict(zip(names, ([value] for value in EVENTS[frame]), strict=True))
+    told = dict(zip(names, ([value] for value in EVENTS[step]), strict=True))
+    told |= {"event_id": [EVENTS[step][0] + 2 * again], "onset_frame": [EVENTS[step][3] + FRAMES * again]}
     return table(Events, 1, x_px=[11.5], y_px=[8.25], **told)  # type: ignore[no-any-return]
 
 
 def told(so_far: Result) -> Result:
-    """All that is known with this frame, from index 0 on; then the story begins again."""
-    index = so_far.frame.index
-    settled = Settled(index - LAG, tracks_of(index - LAG, known=True)) if index >= LAG else None
-    taken_back = table(Revisions, 1, since_frame=[GAP[-1] + 1], track_id=[5], now_id=[4], parent_id=[-1])
+    """All that is known with this frame, from index 0 on; after its end the story begins again."""
+    index, earlier = so_far.frame.index, so_far.frame.index - LAG
+    settled = Settled(earlier, tracks_of(earlier % FRAMES, known=True)) if earlier >= 0 else None
+    taken_back = table(Revisions, 1, since_frame=[index - 2], track_id=[5], now_id=[4], parent_id=[-1])
     return replace(
         so_far,
-        tracks=tracks_of(index, known=False),
+        tracks=tracks_of(index % FRAMES, known=False),
         settled=settled,
-        revisions=taken_back if index == KNOWN else None,
+        revisions=taken_back if index % FRAMES == KNOWN else None,
         events=events_at(index),
     )
 
 
 class MadeUpTracker:
-    """Tells the story, then no more; a test's YAML names ``track_helpers:MadeUpTracker``."""
+    """Tells the story over and over; a test's YAML names ``track_helpers:MadeUpTracker``."""
 
     history = 0
     reads = frozenset[str]()
@@ -100,7 +102,7 @@ class MadeUpTracker:
         """Nothing to compile."""
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
-        return told(so_far) if frames[-1].index < FRAMES else so_far
+        return told(so_far)
 
 
 class EventPolicy:

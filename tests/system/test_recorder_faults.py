@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from localization_helpers import molecules, same_bits
 from recording import SHAPE, a_frame, config, noise, recording, run_path
+from track_helpers import told
 
 from smartscope.errors import RecorderError
 from smartscope.localization_files.thunderstorm import read_thunderstorm
 from smartscope.recorder import recorder as module
+from smartscope.recorder import rows
 from smartscope.recorder.chunks import IN_FLIGHT
-from smartscope.recorder.folder import LOCALIZATIONS, LOCALIZATIONS_CSV
+from smartscope.recorder.folder import LOCALIZATIONS, LOCALIZATIONS_CSV, SETTLED_TRACKS, SPECIMEN_EVENTS
 from smartscope.recorder.reader import RunReader
+from smartscope.result import Result
 
 TESTS = str(Path(__file__).parents[1])
 
@@ -75,6 +78,19 @@ def check_listed_molecules(run: RunReader) -> None:
     np.testing.assert_array_equal(in_csv.frame, np.load(run.path / LOCALIZATIONS)["frame"][: len(in_csv)])
 
 
+def check_listed_tracks(run: RunReader) -> None:
+    """Each result has what the tracker told, and the tables have at least that."""
+    changes = settled = 0
+    for row in run.results:
+        expected = told(Result(a_frame(row["frame"])))
+        assert rows.told_to_row(rows.result_from_row(row, expected.frame)) == rows.told_to_row(expected)
+        changes += len(expected.events or ())
+        settled += 0 if expected.settled is None else len(expected.settled.tracks)
+    for name, least in ((SPECIMEN_EVENTS, changes), (SETTLED_TRACKS, settled)):
+        lines = (run.path / name).read_text().splitlines(keepends=True)
+        assert least <= len([line for line in lines[1:] if line.endswith("\n")]) <= least + 3
+
+
 def check_listed_frames(run: RunReader) -> None:
     """Each listed frame is there, is the right one, and none is missing before it."""
     assert [row["index"] for row in run.frame_rows] == list(range(len(run.frame_rows)))
@@ -102,6 +118,7 @@ def test_killed_process_loses_no_more_than_the_frames_in_flight(tmp_path: Path, 
     assert [row["frame"] for row in run.decisions] == list(range(len(run.decisions)))
     assert len(run.decisions) >= written
     check_listed_molecules(run)
+    check_listed_tracks(run)
     assert run.interrupted
 
 
