@@ -54,8 +54,8 @@ class RunWriter:
             logs = (files.RESULTS, files.DECISIONS, files.EVENTS, files.FRAMES, files.PROCESSED, files.SUPER_RESOLVED)
             opened = [stack.enter_context(closing(JsonLinesWriter(run / name))) for name in logs]
             self._results, self._decisions, self._events, self._frame_log, processed_log, fine_log = opened
-            followed = (run / name for name in (files.TRACKS, files.SETTLED_TRACKS, files.SPECIMEN_EVENTS))
-            self._tracks = TrackTables(*followed, geometry)
+            now, settled, events = run / files.TRACKS, run / files.SETTLED_TRACKS, run / files.SPECIMEN_EVENTS
+            self._tracks = TrackTables(now, settled, events, geometry)
             stack.callback(self._tracks.close)
             csv_copy = run / files.LOCALIZATIONS_CSV if config.localizations_csv else None
             self._molecules = LocalizationTables(run / files.LOCALIZATIONS, csv_copy, geometry.pixel_size_um * 1e3)

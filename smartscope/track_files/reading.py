@@ -44,7 +44,7 @@ def read_tracks(
         *(frame, track, x_px, y_px, columns["size_px"], columns["intensity"], columns["label"].astype(np.int64)),
         mothers={daughter: mother for daughter, mother in pairs if mother >= 0},
         frames=looked_at,
-        t_s=looked_at * (interval_s or 1.0),
+        t_s=(interval_s or 1.0) * looked_at.astype(np.float64),
         shape=shape or extent,
         pixel_size_um=pixel_size_um,
     )
