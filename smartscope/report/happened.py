@@ -59,12 +59,11 @@ def events_of(record: Record) -> list[SpecimenEvent]:
 
 def lineages(record: Record) -> Lineages | None:
     """Of the results that the record read, settled identities where there are any; None where nothing was followed."""
-    settled = any(row.settled is not None for row in record.results)
+    now = [row.tracks for row in record.results if row.tracks is not None]
+    settled = [row.settled.tracks for row in record.results if row.settled is not None]
     mothers: dict[int, int] = {}
-    for row in record.results:
-        tracks = (row.settled and row.settled.tracks) if settled else row.tracks
-        if tracks is not None:
-            mothers.update(zip(tracks.track_id.tolist(), tracks.parent_id.tolist(), strict=True))
+    for tracks in settled or now:
+        mothers.update(zip(tracks.track_id.tolist(), tracks.parent_id.tolist(), strict=True))
     if not mothers:
         return None
     known = {track: mother for track, mother in mothers.items() if mother in mothers and mother != track}

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from spline_scenes import SPLINE
+from track_helpers import FRAMES, table, told
 
 from smartscope import plugins
 from smartscope.config import CameraCalibration, OpticsConfig, PointSpreadConfig
 from smartscope.frame import Frame
 from smartscope.optics.point_spread.spline_file import save_spline
 from smartscope.ports import Instrument, Model
-from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Localizations, Result
-from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check
+from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Events, Localizations, Result, Settled, Tracks
+from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check, check_story
 
 INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
 LOCALIZE = "smartscope_models.localization.localizer:MoleculeLocalizer"

@@ -43,7 +43,12 @@ def run(tmp_path: Path) -> Path:
 
 def test_each_event_is_told_once_as_it_stood_at_last(run: Path) -> None:
     arrest, division = events_of(read(run))
-    assert (division.kind, division.status, division.told_frame, division.onset_frame) == ("division", "confirmed", 5, 5)
+    assert (division.kind, division.status, division.told_frame, division.onset_frame) == (
+        "division",
+        "confirmed",
+        5,
+        5,
+    )
     assert (division.track_id, division.other_id) == (1, 2)
     assert division.probability == pytest.approx(0.97)
     assert (arrest.kind, arrest.status, arrest.told_frame, arrest.onset_frame) == ("arrest", "withdrawn", 6, 3)

@@ -242,6 +242,15 @@ def test_any_history_keeps_the_rules(tmp_path_factory: pytest.TempPathFactory, r
     assert len(tracks) >= len(set(graph.tracklets()))
 
 
+def test_the_example_of_the_page_works(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(story.parent)
+    page = (Path(__file__).parents[2] / "docs" / "track_files.md").read_text(encoding="utf-8")
+    exec(compile(page.split("```python\n")[1].split("```")[0], "docs/track_files.md", "exec"), {})
+    tracks, masks = check_rules(story.parent / "01_RES")
+    assert (len(tracks), len(masks), masks[0].shape) == (5, 100, (512, 512))
+    assert (story.parent / "spots_edges.csv").is_file()
+
+
 # ---------------------------------------------------------------- what cannot be
 
 
