@@ -23,6 +23,8 @@ DRIFTS = np.array([0.03, 0.1, 0.3, 1.0, 3.0])
 STEP = 0.05
 """Of the numerical derivatives."""
 ROUNDS = 12
+FARTHEST = 40.0
+"""Minus log prior beyond which parameters are not looked at."""
 
 
 @njit(nogil=True, cache=True)
@@ -44,13 +46,19 @@ def drift_evidence(values, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def minus_log_prior(value, prior):  # type: ignore[no-untyped-def]
+    """Flat within prior[2] of prior[0], beyond that falling like a normal of deviation prior[1]."""
+    beyond = max(abs(value - prior[0]) - prior[2], 0.0) / prior[1]
+    return 0.5 * beyond * beyond + math.log(2 * prior[2] + math.sqrt(2 * math.pi) * prior[1])
+
+
+@njit(nogil=True, cache=True)
 def cost(kind, values, times, x, y, exposure, prior, sums):  # type: ignore[no-untyped-def]
-    """Minus log posterior. prior: (3, 2) mean and deviation of each of ``values``."""
+    """Minus log posterior. prior: (3, 3) as ``minus_log_prior`` wants it, for each of ``values``."""
     total = 0.0
     for k in range(3 if kind == CONFINED else 2):
-        deviate = (values[k] - prior[k, 0]) / prior[k, 1]
-        total += 0.5 * deviate * deviate + math.log(prior[k, 1]) + 0.5 * LOG_2_PI
-        if abs(deviate) > 8:
+        total += minus_log_prior(values[k], prior[k])
+        if total > FARTHEST:
             return IMPOSSIBLE
     if kind == CONFINED:
         relaxation = math.exp(values[2])

@@ -101,7 +101,8 @@ class MobilityMeter:
         store = self._store
         kept = np.flatnonzero(store.track_id >= 0)
         ids, points = store.track_id[kept], store.points[kept]
-        return table_of(ids, points, store.verdict[kept], store.sums[kept], self._noise_um, self._exposure_s)
+        exposure = min(self._exposure_s / self._pace.interval_s, 1.0) if self._pace.interval_s else 0.0
+        return table_of(ids, points, store.verdict[kept], store.sums[kept], self._noise_um, exposure)
 
     def _judge(self, interval_s: float) -> None:
         spread = GUESSED_SPREAD if self._told_um is None else TOLD_SPREAD

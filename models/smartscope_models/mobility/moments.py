@@ -16,12 +16,16 @@ FEWEST_PAIRS = 8
 """Lags with fewer displacements, or longer than a quarter of the track, say nothing."""
 
 
-def corrected_msd(sums: Doubles, noise_um: Doubles, diffusion_um2_s: Doubles, exposure_s: float) -> Doubles:
-    """(N, L) um², NaN where there are no displacements; sums (N, L, 7) as in ``Store``, noise and diffusion (N,)."""
+def corrected_msd(sums: Doubles, noise_um: float, exposure: float) -> Doubles:
+    """(N, L) um², NaN where there are no displacements; sums (N, L, 7) as in ``Store``, exposure: share of the interval.
+
+    What blur took is put back by the diffusion that the first lag shows, so that no model of motion is in this.
+    """
     count = sums[..., 0]
     seen = np.divide(sums[..., 2], count, out=np.full(count.shape, np.nan), where=count > 0)
-    error = 4 * noise_um**2 - 4 / 3 * diffusion_um2_s * exposure_s
-    corrected: Doubles = seen - error[:, None]
+    noise = 4 * noise_um**2
+    blur = np.maximum(seen[:, :1] - noise, 0.0) * exposure / (3 - exposure)
+    corrected: Doubles = seen - noise + blur
     return corrected
 
 

@@ -52,17 +52,13 @@ class Mobility:
         return len(self.track_id)
 
 
-def table_of(
-    ids: Longs, points: Longs, verdicts: Doubles, sums: Doubles, noise_um: float, exposure_s: float
-) -> Mobility:
+def table_of(ids: Longs, points: Longs, verdicts: Doubles, sums: Doubles, noise_um: float, exposure: float) -> Mobility:
     """The table of tracks (N,) with ``ESTIMATES`` (N, E) and moments (N, L, 7); what is unknown stays NaN."""
     known = dict(zip(ESTIMATES, verdicts.T.copy(), strict=True))
     chance = verdicts[:, -3:]
     judged = np.asarray(np.isfinite(chance).all(axis=1))
     kind = np.where(judged, np.argmax(np.where(judged[:, None], chance, 0.0), axis=1), -1)
-    noise = np.where(judged, known["noise_nm"] / 1000, noise_um)
-    diffusion = np.where(judged, known["diffusion_um2_s"], 0.0)
-    alpha, slope = measured_exponents(sums, corrected_msd(sums, noise, diffusion, exposure_s))
+    alpha, slope = measured_exponents(sums, corrected_msd(sums, noise_um, exposure))
     confidence = np.where(judged, chance.max(axis=1, initial=0.0, where=judged[:, None]), np.nan)
     return Mobility(
         ids, points, kind.astype(np.int8), confidence, alpha_measured=alpha, mss_slope_measured=slope, **known

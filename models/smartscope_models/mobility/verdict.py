@@ -38,15 +38,15 @@ ESTIMATES = (
 )
 """What ``judge`` says of a track, in this order."""
 FEWEST_POINTS = 8
-VISITS = 4.0
-"""Prior of the confined: their relaxation time lies between one interval and the track's length over this …"""
-TAIL = 3.5
-"""… and that range of logarithms is so many standard deviations wide (of the whole track's)."""
+VISITS = 8.0
+"""Prior of the confined: any relaxation time (logarithm) between one interval and the track's length over this …"""
+EDGE = 0.5
+"""… with edges that fall off by this standard deviation. Who met the wall less often moves freely, for all one knows."""
 
 
 @njit(nogil=True, cache=True)
 def priors(times, x, y, exposure, noise_um, noise_spread, prior):  # type: ignore[no-untyped-def]
-    """Fill prior (3, 2): ln(2 D · interval) from squared displacements, ln(sigma²) as told, ln(relaxation time)."""
+    """Fill prior (3, 3): ln(2 D · interval) from squared displacements, ln(sigma²) as told, ln(relaxation time)."""
     squares, spans = 0.0, 0.0
     for k in range(1, len(times)):
         squares += 0.5 * ((x[k] - x[k - 1]) ** 2 + (y[k] - y[k - 1]) ** 2)
@@ -55,9 +55,10 @@ def priors(times, x, y, exposure, noise_um, noise_spread, prior):  # type: ignor
     step = max(squares - 2 * noise * (len(times) - 1), 0.1 * squares, 1e-6 * noise * spans)
     length = max(times[-1] - times[0], VISITS + 1)
     prior[0, 0] = math.log(step / (spans - exposure / 3 * (len(times) - 1)))
-    prior[0, 1] = DIFFUSION_SPREAD
-    prior[1, 0], prior[1, 1] = 2 * math.log(noise_um), 2 * noise_spread
-    prior[2, 0], prior[2, 1] = 0.5 * math.log(length / VISITS), math.log(length) / TAIL
+    prior[0, 1], prior[0, 2] = DIFFUSION_SPREAD, 0.0
+    prior[1, 0], prior[1, 1], prior[1, 2] = 2 * math.log(noise_um), 2 * noise_spread, 0.0
+    half = 0.5 * math.log(length / VISITS)
+    prior[2, 0], prior[2, 1], prior[2, 2] = half, EDGE, half
 
 
 @njit(nogil=True, cache=True)
@@ -95,7 +96,7 @@ def judge(times, x, y, interval_s, exposure, noise_um, noise_spread, out):  # ty
     and how far it may be wrong (1 = a factor of e).
     """
     data, longest = (times, x, y, exposure), max(int(0.25 * (times[-1] - times[0] + 1)), 3)
-    prior, sums, values, hessian = np.empty((3, 2)), np.zeros(5), np.empty((3, 3)), np.zeros((3, 3, 3))
+    prior, sums, values, hessian = np.empty((3, 3)), np.zeros(5), np.empty((3, 3)), np.zeros((3, 3, 3))
     priors(times, x, y, exposure, noise_um, noise_spread, prior)
     evidence, error = np.empty(3), np.empty((3, 2))
     for kind in range(3):

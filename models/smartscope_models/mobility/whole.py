@@ -25,6 +25,11 @@ class Conditions:
     noise_spread: float = 0.3
     """How far that may be wrong, one standard deviation of its logarithm."""
 
+    @property
+    def exposure(self) -> float:
+        """Share of the interval."""
+        return min(self.exposure_s / self.interval_s, 1.0)
+
 
 def whole_tracks(
     track_id: Longs, time_s: Doubles, x_um: Doubles, y_um: Doubles, conditions: Conditions, window: int = 1024
@@ -44,7 +49,7 @@ def whole_tracks(
     facts = np.array([conditions.interval_s, conditions.exposure_s, conditions.noise_um, conditions.noise_spread])
     times, x, y = (np.ascontiguousarray(column[order], np.float64) for column in (time_s, x_um, y_um))
     judge_tracks(store, first, ids.astype(np.int64), times, x, y, facts, verdicts, sums, points)
-    return table_of(ids.astype(np.int64), points, verdicts, sums, conditions.noise_um, conditions.exposure_s)
+    return table_of(ids.astype(np.int64), points, verdicts, sums, conditions.noise_um, conditions.exposure)
 
 
 def guess_noise(
