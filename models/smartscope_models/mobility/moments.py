@@ -17,7 +17,7 @@ FEWEST_PAIRS = 8
 
 
 def corrected_msd(sums: Doubles, noise_um: float, exposure: float) -> Doubles:
-    """(N, L) um², NaN where there are no displacements; sums (N, L, 7) as in ``Store``, exposure: share of the interval.
+    """(N, L) um², NaN where there are no displacements; sums (N, L, 7) as in ``Store``, exposure: of the interval.
 
     What blur took is put back by the diffusion that the first lag shows, so that no model of motion is in this.
     """

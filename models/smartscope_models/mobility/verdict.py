@@ -41,7 +41,7 @@ FEWEST_POINTS = 8
 VISITS = 8.0
 """Prior of the confined: any relaxation time (logarithm) between one interval and the track's length over this …"""
 EDGE = 0.5
-"""… with edges that fall off by this standard deviation. Who met the wall less often moves freely, for all one knows."""
+"""… with edges of this standard deviation. What met the wall less often moves freely, for all one knows."""
 
 
 @njit(nogil=True, cache=True)
