@@ -40,7 +40,7 @@ def test_a_ring_keeps_the_last_points() -> None:
         take(store, [3], [t / 10], float(t))
     slot = store.slot(3)
     assert store.points[slot] == 40
-    assert sorted(store.time_s[slot]) == list(range(24, 40))
+    assert sorted(store.ring[slot, :, 0]) == list(range(24, 40))
 
 
 def test_points_that_are_none() -> None:

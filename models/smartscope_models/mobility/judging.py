@@ -19,14 +19,14 @@ ON_BEAT = 0.03
 @njit(nogil=True, cache=True)
 def judge_slot(store, slot, interval_s, exposure_s, noise_um, noise_spread, room):  # type: ignore[no-untyped-def]
     """Write the verdict on the last points of one track; room: (3, W) to work in. All the same place: no verdict."""
-    window, points = store.time_s.shape[1], store.points[slot]
+    window, points = store.ring.shape[1], store.points[slot]
     count = min(points, window)
     times, x, y = room[0, :count], room[1, :count], room[2, :count]
     before, moved = 0.0, 0.0
     for k in range(count):
-        at = (points - count + k) % window
-        x[k], y[k] = store.x_um[slot, at], store.y_um[slot, at]
-        time = store.time_s[slot, at] / interval_s
+        point = store.ring[slot, (points - count + k) % window]
+        x[k], y[k] = point[1], point[2]
+        time = point[0] / interval_s
         gap = time - before
         whole = round(gap)
         before, times[k] = time, 0.0
@@ -44,7 +44,7 @@ def judge_slot(store, slot, interval_s, exposure_s, noise_um, noise_spread, room
 @njit(nogil=True, cache=True)
 def judge_due(store, cursor, budget, interval_s, exposure_s, noise_um, noise_spread, room):  # type: ignore[no-untyped-def]
     """Judge the next ``budget`` tracks that are due, in turn from slot ``cursor``; returns where to go on."""
-    slots, window = store.time_s.shape[0], store.time_s.shape[1]
+    slots, window = store.ring.shape[0], store.ring.shape[1]
     for k in range(slots):
         slot = (cursor + k) % slots
         points = store.points[slot]
@@ -66,7 +66,7 @@ def judge_tracks(store, first, ids, times_s, x_um, y_um, facts, verdicts, sums, 
     first: (N + 1,) where each begins in the (P,) columns; facts: interval_s, exposure_s, noise_um, noise_spread.
     Fills verdicts (N, E), sums (N, L, 7) and points (N,), the number taken in.
     """
-    room = np.empty((3, store.time_s.shape[1]))
+    room = np.empty((3, store.ring.shape[1]))
     for n in range(len(first) - 1):
         store.track_id[0] = -1
         for k in range(first[n], first[n + 1]):

@@ -129,7 +129,7 @@ class MobilityMeter:
         """Of the tracks seen in the last frames that have a verdict."""
         store: Store = self._store
         judged = np.flatnonzero((store.track_id >= 0) & (store.judged_at > 0) & np.isfinite(store.verdict[:, 0]))
-        newest = store.time_s[judged, (store.points[judged] - 1) % store.time_s.shape[1]]
+        newest = store.ring[judged, (store.points[judged] - 1) % store.ring.shape[1], 0]
         verdicts = store.verdict[judged[np.abs(self._now_s - newest) <= RECENT * interval_s]]
         figures = {"mobility_tracks": float(len(verdicts)), "mobility_turned_away": float(self._turned_away)}
         if len(verdicts):

@@ -37,12 +37,8 @@ class Store(NamedTuple):
     """(S,) -1 where the slot is free."""
     points: Longs
     """(S,) taken in so far; the newest is in the ring at (points - 1) % W."""
-    time_s: Doubles
-    """(S, W)"""
-    x_um: Doubles
-    """(S, W)"""
-    y_um: Doubles
-    """(S, W)"""
+    ring: Doubles
+    """(S, W, 3) time in s, x and y in um: side by side, for memory is what a point costs."""
     sums: Doubles
     """(S, L, 7) of displacements to the power 0 … 6."""
     partner: Longs
@@ -72,9 +68,7 @@ def empty_store(slots: int, window: int) -> Store:
     return Store(
         track_id=np.full(slots, -1, np.int64),
         points=np.zeros(slots, np.int64),
-        time_s=np.zeros((slots, window)),
-        x_um=np.zeros((slots, window)),
-        y_um=np.zeros((slots, window)),
+        ring=np.zeros((slots, window, 3)),
         sums=np.zeros((slots, lags, ORDERS)),
         partner=np.zeros((slots, lags), np.int64),
         doubted=np.zeros(slots, np.int64),
@@ -117,8 +111,8 @@ def _room(store, track_id, time_s, patience_s):  # type: ignore[no-untyped-def]
         if store.track_id[slot] < 0:
             free, longest = slot, math.inf
             continue
-        newest = (store.points[slot] - 1) % store.time_s.shape[1]
-        unseen = abs(time_s - store.time_s[slot, newest])  # a clock that went back makes them strangers too
+        newest = (store.points[slot] - 1) % store.ring.shape[1]
+        unseen = abs(time_s - store.ring[slot, newest, 0])  # a clock that went back makes them strangers too
         if unseen > longest:
             free, longest = slot, unseen
     return free
@@ -131,14 +125,14 @@ def take(store, slot, track_id, x_um, y_um, time_s, interval_s):  # type: ignore
     The same time twice is passed over, an earlier time begins the track anew. So does a jump that no motion makes, if
     the next place confirms it; else that place is left out.
     """
-    window = store.time_s.shape[1]
+    window = store.ring.shape[1]
     afresh = store.track_id[slot] != track_id
     if not afresh:
-        last = (store.points[slot] - 1) % window
-        elapsed_s = time_s - store.time_s[slot, last]
+        last = store.ring[slot, (store.points[slot] - 1) % window]
+        elapsed_s = time_s - last[0]
         if elapsed_s == 0:
             return
-        jump = (x_um - store.x_um[slot, last]) ** 2 + (y_um - store.y_um[slot, last]) ** 2
+        jump = (x_um - last[1]) ** 2 + (y_um - last[2]) ** 2
         afresh = elapsed_s < 0
         if not afresh and jump > _farthest(store.sums[slot, 0], elapsed_s / interval_s):
             if not store.doubted[slot]:
@@ -151,8 +145,8 @@ def take(store, slot, track_id, x_um, y_um, time_s, interval_s):  # type: ignore
         store.sums[slot] = 0.0
         store.partner[slot] = 0
         store.verdict[slot] = np.nan
-    at = store.points[slot] % window
-    store.time_s[slot, at], store.x_um[slot, at], store.y_um[slot, at] = time_s, x_um, y_um
+    newest = store.ring[slot, store.points[slot] % window]
+    newest[0], newest[1], newest[2] = time_s, x_um, y_um
     store.points[slot] += 1
     _pair(store, slot, interval_s)
 
@@ -168,18 +162,21 @@ def _farthest(first_lag, intervals):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _pair(store, slot, interval_s):  # type: ignore[no-untyped-def]
     """The newest point paired with the one a lag before it, for every lag; each partner only ever moves on."""
-    times, x, y, points = store.time_s[slot], store.x_um[slot], store.y_um[slot], store.points[slot]
-    window, slack = len(times), OFF_BEAT * interval_s
-    new = (points - 1) % window
-    for k in range(store.sums.shape[1]):
-        wanted = times[new] - LAGS[k] * interval_s
+    ring, sums, points = store.ring[slot], store.sums[slot], store.points[slot]
+    window, slack = len(ring), OFF_BEAT * interval_s
+    turn = (points - 1) // window * window  # number of the point at the ring's beginning
+    new = ring[points - 1 - turn]
+    for k in range(len(sums)):
+        wanted = new[0] - LAGS[k] * interval_s
         old = max(store.partner[slot, k], points - window)
-        while old < points - 1 and times[old % window] < wanted - slack:
+        at = old - turn if old >= turn else old - turn + window
+        while old < points - 1 and ring[at, 0] < wanted - slack:
             old += 1
+            at = at + 1 if at + 1 < window else 0
         store.partner[slot, k] = old
-        if old < points - 1 and times[old % window] <= wanted + slack:
-            dx, dy = x[new] - x[old % window], y[new] - y[old % window]
+        if old < points - 1 and ring[at, 0] <= wanted + slack:
+            dx, dy = new[1] - ring[at, 1], new[2] - ring[at, 2]
             distance, power = math.sqrt(dx * dx + dy * dy), 1.0
             for order in range(ORDERS):
-                store.sums[slot, k, order] += power
+                sums[k, order] += power
                 power *= distance
