@@ -29,7 +29,7 @@ Figures = dict[str, dict[str, Any]]
 def judged(
     evaluator: Evaluator, seeds: Sequence[int], peer_python: Path | None, simulate: Mapping[str, object]
 ) -> Figures:
-    """By tool: mean of each figure over seeds and its 95 % interval. simulate: options of the evaluator's simulation."""
+    """By tool: mean of each figure over seeds and its 95 % interval. simulate: options of that simulation."""
     scores: dict[str, list[dict[str, Any]]] = {"ours": [], "ours, noise not told": [], TEXTBOOK: []}
     if peer_python:
         scores["trackpy imsd, textbook fits"] = []
