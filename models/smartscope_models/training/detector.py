@@ -109,12 +109,17 @@ class Detector(nn.Module):
         places, objects = listed(likelihood, columns)
         return places, objects, torch.sigmoid(raw.spots[:, -2:])
 
+    def likelihoods(self, cells: Tensor) -> Tensor:
+        """Probabilities of all cells (1, N), those that are not listed too."""
+        return self._candidates(self.maps(cells))[0]
+
     def _candidates(self, raw: RawMaps) -> tuple[Tensor, Tensor]:
         """Calibrated probability of each cell's object (1, N), 0 where there is none, and its columns (1, N, C - 1)."""
         found = [spot_candidates(raw.spots), coarse_candidates(raw.organelles, 1), coarse_candidates(raw.cells, 2)]
         told = []
         for k, (likelihood, _) in enumerate(found):
-            logit = torch.log(likelihood.clamp(1e-6, 1 - 1e-4) / (1 - likelihood.clamp(1e-6, 1 - 1e-4)))
+            between = likelihood.clamp(1e-6, 1 - 1e-4)
+            logit = torch.log(between / (1 - between))
             sure = torch.sigmoid(self.calibration[k, 0] * logit + self.calibration[k, 1])
             told.append(sure * (likelihood > 0).to(sure.dtype))
         flat = torch.cat([value.flatten(1) for value in told], dim=1)

@@ -122,9 +122,7 @@ class _Style:
             corner=corner,
         )
 
-    def light(
-        self, labels: Labels, depth: npt.NDArray[np.float32], blobs: Blobs, back: int
-    ) -> npt.NDArray[np.float32]:
+    def light(self, labels: Labels, depth: npt.NDArray[np.float32], blobs: Blobs, back: int) -> npt.NDArray[np.float32]:
         """(S, S), about 0 to 1; the texture of the frame before is nearly that of this one."""
         size = len(labels)
         bright = np.concatenate([[0.0], blobs.brightness.clip(0.2, 4)]).astype(np.float32)[labels]
@@ -159,9 +157,7 @@ def _cut(grain: int, corner: tuple[int, int], size: int) -> npt.NDArray[np.float
     return _field(grain)[rows[:, None], columns]
 
 
-def _scene(
-    light: npt.NDArray[np.float32], labels: Labels, told: Doubles, followed: npt.NDArray[np.bool_]
-) -> Scene:
+def _scene(light: npt.NDArray[np.float32], labels: Labels, told: Doubles, followed: npt.NDArray[np.bool_]) -> Scene:
     """With places and sizes as they are seen: of the part of each object that lies in the crop and is not covered."""
     seen = centres(labels, len(told))
     kept = seen[:, 2] >= SEEN_PX2

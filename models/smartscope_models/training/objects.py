@@ -88,8 +88,7 @@ def draw_lessons(
     if number > spots:
         photographed = round(number * fields.real_share) if real else 0
         scenes = [
-            real.draw(edge, rng) if real and k < photographed else draw_nuclei(edge, rng)
-            for k in range(number - spots)
+            real.draw(edge, rng) if real and k < photographed else draw_nuclei(edge, rng) for k in range(number - spots)
         ]
         parts.append(_whole_lessons(fields, scenes, rng, noise))
     return _together(parts)
