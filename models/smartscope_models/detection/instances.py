@@ -15,16 +15,16 @@ LEVELS = 64
 def seeded(foreground, depth, rows, columns, reach, labels, heap, chain):  # type: ignore[no-untyped-def]
     """Watershed from seeds, deepest first; labels (h, w) int32: 1 + number of the seed, 0 outside.
 
-    foreground (h, w): above 0.5 is inside; depth (h, w) 0 to 1; rows, columns, reach (N,): seeds, and how far from it an
-    object's pixel may lie, in pixels of these maps; heap (LEVELS,) and chain (h · w,) int32 are work.
+    foreground (h, w): above 0.5 is inside; depth (h, w) 0 to 1; rows, columns, reach (N,): seeds, and how far from it
+    an object's pixel may lie, in pixels of these maps; heap (LEVELS,) and chain (h · w,) int32 are work.
     """
     height, width = foreground.shape
     labels[:] = 0
     heap[:] = -1
     top = LEVELS - 1
     for k in range(len(rows)):
-        i = min(max(int(round(rows[k])), 0), height - 1)
-        j = min(max(int(round(columns[k])), 0), width - 1)
+        i = min(max(round(rows[k]), 0), height - 1)
+        j = min(max(round(columns[k]), 0), width - 1)
         if labels[i, j] == 0 and foreground[i, j] > 0.5:
             labels[i, j] = k + 1
             chain[i * width + j] = heap[top]
@@ -102,7 +102,7 @@ def spot_light(pixels, offset, gain, x, y, sigma, out):  # type: ignore[no-untyp
     height, width = pixels.shape
     for k in range(len(x)):
         s = max(sigma[k], 0.5)
-        radius = int(math.ceil(2.5 * s))
+        radius = math.ceil(2.5 * s)
         n, g1, g2, d1, dg = 0, 0.0, 0.0, 0.0, 0.0
         for i in range(max(int(y[k] + 0.5) - radius, 0), min(int(y[k] + 0.5) + radius + 1, height)):
             for j in range(max(int(x[k] + 0.5) - radius, 0), min(int(x[k] + 0.5) + radius + 1, width)):

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--images",
         type=Path,
         metavar="FILE",
-        help=".npz of real nuclei (images and labels) that detectors learn from too",
+        help=".npz of nuclei (images, labels) that detectors learn from too",
     )
     given = parser.parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""Nuclei, cells and organelles as outlines: round or long, bent, touching but never overlapping; drawn as label maps."""
+"""Outlines of nuclei, cells and organelles: round or long, bent, touching, never overlapping; drawn as label maps."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -73,7 +74,7 @@ class Detector(nn.Module):
         self.sizes = sizes
         widths = sizes.channels
         self.begin = nn.Conv2d(8, widths[0], 3, padding=1, bias=False)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.downs = nn.ModuleList([nn.Conv2d(above, below, 2, stride=2, bias=False) for above, below in pairs])
         self.coming = nn.ModuleList([Residual(width) for width in widths[1:]])
         self.ups = nn.ModuleList([nn.Conv2d(below, above, 1, bias=False) for above, below in pairs])

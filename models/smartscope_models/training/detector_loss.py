@@ -81,7 +81,7 @@ def _cell_of(grid: _Grid, lessons: ObjectLessons) -> tuple[Tensor, Tensor]:
 
 def _chance(grid: _Grid, lessons: ObjectLessons, own: Tensor, scale: int) -> Tensor:
     """Mean over lessons of the summed cross entropy; objects that two scales may hold are no error in the other."""
-    batch, height, width = grid.chance.shape
+    batch = len(grid.chance)
     column, row = _cell_of(grid, lessons)
     lesson = torch.arange(batch)[:, None].expand_as(row)
     truth = torch.zeros_like(grid.chance)

@@ -1,4 +1,4 @@
-"""Lessons of whole objects: light and outlines of nuclei and organelles that move, divide, split and fuse; real ones."""
+"""Whole objects to learn from: light and outlines of nuclei and organelles that move, divide and fuse; and real ones."""
 
 from __future__ import annotations
 
