@@ -1,4 +1,4 @@
-"""Whole objects to learn from: light and outlines of nuclei and organelles that move, divide and fuse; and real ones."""
+"""Whole objects to learn from: light and outlines of nuclei and organelles that move, divide and fuse; real ones."""
 
 from __future__ import annotations
 
