@@ -15,7 +15,7 @@ from smartscope_models.anscombe import Anscombe
 from smartscope_models.calibration import PixelCalibration, SensorCalibration
 from smartscope_models.detection.instances import finer, measured, seeded, spot_light, work
 from smartscope_models.detection.network import Found, ObjectNetwork, without_doubles
-from smartscope_models.detection.objects import DescribedDetections
+from smartscope_models.detection.objects import DescribedDetections, detections_of
 from smartscope_models.detection.spots import SPOT
 
 CELL, ORGANELLE = 1, 2
@@ -99,10 +99,12 @@ class NetworkPath:
         x[true], y[true] = figures[true, 2], figures[true, 3]
         radius[true] = np.sqrt(figures[true, 0] / math.pi)
         light[whole] = figures[whole, 1]
-        columns = [x, y, radius, light]
-        rest = [objects[:, k] for k in (0, 4, 5, 6, 7, 8)]
-        floats = [column.astype(np.float32) for column in (*columns, *rest)]
-        return DescribedDetections(*floats[:4], self._label[found.scale], *floats[4:])
+        table = detections_of(x, y, radius, light, self._label[found.scale])
+        probability, back_x, back_y, division, split, flash = objects[:, [0, 4, 5, 6, 7, 8]].T.astype(np.float32)
+        return DescribedDetections(
+            table.x_px, table.y_px, table.size_px, table.intensity, table.label,
+            probability, back_x, back_y, division, split, flash,
+        )  # fmt: skip
 
     def _outline(self, found: Found, whole: npt.NDArray[np.bool_]) -> None:
         """Fill ``outlines``; a label is 1 + the row among all objects."""

@@ -93,8 +93,8 @@ def _apart(xy, radius, gap, kept):  # type: ignore[no-untyped-def]
 
 def scattered(radius_px: float, size: int, rng: np.random.Generator) -> Blobs:
     """As many as one lesson holds: from none to a layer in which all touch."""
-    many = rng.integers(0, 2 + int(3 * (size / radius_px + 2) ** 2 / math.pi * rng.random() ** 2))
-    many = min(int(many), 400)
+    most = 2 + int(3 * (size / radius_px + 2) ** 2 / math.pi * rng.random() ** 2)
+    many = min(int(rng.integers(0, most)), 400)
     reach = radius_px * 0.8
     rough = rng.uniform(0, 0.12) if rng.random() < 0.7 else 0.25
     falling = np.arange(2, 2 + WAVES) ** -1.0

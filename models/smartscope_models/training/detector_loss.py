@@ -59,7 +59,9 @@ def detector_losses(raw: RawMaps, lessons: ObjectLessons) -> DetectorLosses:
         place, like = _described(grid, lessons, own)
         places.append(place)
         likes.append(like)
-    return DetectorLosses(*chances, sum(places) / number, sum(likes) / number, _outlines(raw.spots[:, -2:], lessons))
+    spots, organelles, cells = chances
+    place, like = torch.stack(places).sum() / number, torch.stack(likes).sum() / number
+    return DetectorLosses(spots, organelles, cells, place, like, _outlines(raw.spots[:, -2:], lessons))
 
 
 def _grids(raw: RawMaps) -> tuple[_Grid, _Grid, _Grid]:

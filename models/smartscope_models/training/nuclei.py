@@ -210,12 +210,12 @@ class RealNuclei:
         top, left = (int(n) for n in rng.integers(0, 2**30, 2))
         image, labels = (_piece(whole[k], edge, top, left) for whole in (self._images, self._labels))
         turns, mirrored = int(rng.integers(4)), bool(rng.random() < 0.5)
-        grid = (np.arange(size + 16) + 0.5) / factor - 0.5
+        grid = (np.arange(size + 16, dtype=np.float64) + 0.5) / factor - 0.5
         light = _sampled(_turned(image, turns, mirrored).astype(np.float32), grid)
         near = grid.round().astype(int).clip(0, edge - 1)
         whole = _turned(labels, turns, mirrored)[near[:, None], near]
         light = (light - np.quantile(light, 0.02)) / max(float(np.quantile(light, 0.99)) - float(light.min()), 1.0)
-        light = np.maximum(light, 0) ** rng.uniform(0.7, 1.2)
+        light = np.maximum(light, 0) ** np.float32(rng.uniform(0.7, 1.2))
         earlier = light[8 - shift[1] :, 8 - shift[0] :][:size, :size]
         names, inside = np.unique(whole[8 : 8 + size, 8 : 8 + size], return_inverse=True)
         inside = (inside.reshape(size, size) + (names[0] != 0)).astype(np.int32)
@@ -231,11 +231,12 @@ def _piece(image: np.ndarray, edge: int, top: int, left: int) -> np.ndarray:
         np.pad(np.arange(n), (0, max(edge - n, 0)), mode="symmetric")[begin % max(n - edge + 1, 1) :][:edge]
         for n, begin in zip(image.shape, (top, left), strict=True)
     )
-    return image[rows[:, None], columns]
+    piece: np.ndarray = image[rows[:, None], columns]
+    return piece
 
 
 def _turned(image: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
-    turned = np.rot90(image, turns)
+    turned: np.ndarray = np.rot90(image, turns)
     return turned[:, ::-1] if mirrored else turned
 
 
