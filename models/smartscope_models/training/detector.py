@@ -27,6 +27,8 @@ SPOT_HEADS = 4 + 8 + LIKES + 2
 COARSE_HEADS = 1 + 2 + LIKES
 BACK_PX = 8.0
 """Motion that is told as 1."""
+SUREST = 0.005
+"""Sums of probabilities as close to 0 or 1 as this are not told apart when they are made true."""
 RARE = -5.0
 """First logit of a centre."""
 
@@ -119,7 +121,7 @@ class Detector(nn.Module):
         found = [spot_candidates(raw.spots), coarse_candidates(raw.organelles, 1), coarse_candidates(raw.cells, 2)]
         told = []
         for k, (likelihood, _) in enumerate(found):
-            between = likelihood.clamp(1e-6, 1 - 1e-4)
+            between = likelihood.clamp(SUREST, 1 - SUREST)
             logit = torch.log(between / (1 - between))
             sure = torch.sigmoid(self.calibration[k, 0] * logit + self.calibration[k, 1])
             told.append(sure * (likelihood > 0).to(sure.dtype))

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from smartscope_models.detection.answer import SCALES
 from smartscope_models.detection.network import in_pixels
-from smartscope_models.training.detector import Detector
+from smartscope_models.training.detector import SUREST, Detector
 from smartscope_models.training.objects import ObjectLessons
 
 GATE_PX = 2.5
@@ -90,7 +90,7 @@ def calibrated(found: Listed) -> tuple[float, float]:
     """Slope and shift of the logit with which the probabilities are true (Platt, 1999); 1 and 0 where few tell."""
     if len(found.hit) < FEWEST or found.hit.all() or not found.hit.any():
         return 1.0, 0.0
-    p = found.probability.clip(1e-4, 1 - 1e-4)
+    p = found.probability.clip(SUREST, 1 - SUREST)
     logit, sign = np.log(p / (1 - p)), np.where(found.hit, 1.0, -1.0)
 
     def surprise(weights: npt.NDArray[np.float64]) -> float:

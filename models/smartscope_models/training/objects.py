@@ -90,7 +90,7 @@ def draw_lessons(
         scenes = [
             real.draw(edge, rng) if real and k < photographed else draw_nuclei(edge, rng) for k in range(number - spots)
         ]
-        parts.append(_whole_lessons(fields, scenes, rng, noise))
+        parts.append(whole_lessons(fields, scenes, rng, noise))
     return _together(parts)
 
 
@@ -171,7 +171,7 @@ def _rendered(places: Doubles, widths: Doubles, photons: Doubles, edge: int) -> 
 # ---------------------------------------------------------------------------------------------------- whole objects
 
 
-def _whole_lessons(
+def whole_lessons(
     fields: Objects, scenes: list[Scene], rng: np.random.Generator, noise: torch.Generator
 ) -> ObjectLessons:
     number, edge = len(scenes), scenes[0].light.shape[-1]
