@@ -262,7 +262,8 @@ class Round(ObjectNetwork):
         objects = np.zeros((3, 9))
         objects[:, :4] = [[0.9, 31, 24, 9], [0.8, 60, 30, 5], [0.7, 10, 40, 1.3]]
         foreground, depth = disc(self.half, (14.75, 11.75, 5), (29.75, 14.75, 2.5))
-        return Found(np.array([2, 1, 0]), objects, foreground, depth, 2 * (20 + 0.375 + 1) ** 0.5)
+        level = 2 * (10 + 0.375 + CAMERA.read_noise_e**2) ** 0.5
+        return Found(np.array([2, 1, 0]), objects, foreground, depth, level)
 
 
 @pytest.mark.parametrize(
