@@ -154,7 +154,7 @@ CASES: list[tuple[str, list[Array | None], int, dict[str, Any]]] = [
     ("Gather", [X, i64(2, -1)], 1, {"axis": 1}),
     ("Gather", [X, np.array(3, np.int64)], 1, {"axis": -1}),
     ("Gather", [X, np.array([[0, 1], [5, 4]])], 1, {"axis": 2}),
-    ("GatherElements", [LINE, np.array([[[0, -1, 8], [3, 3, 0]]])], 1, {"axis": 2}),
+    ("GatherElements", [LINE, np.array([[[0, -1, 8], [3, 3, 0], [1, 2, 3], [7, 0, 0]]])], 1, {"axis": 2}),
     ("GatherElements", [X[0, 0], np.array([[5, 1, 0, 0, -6, 2, 3, 4]])], 1, {}),
     ("Reshape", [X, i64(0, 2, -1)], 1, {}),
     ("Flatten", [X], 1, {"axis": 2}),
