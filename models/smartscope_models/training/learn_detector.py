@@ -41,7 +41,7 @@ class DetectorRecipe:
     seed: int = 1
     crop_px: int = 128
     crops: int = 10
-    steps: int = 8_000
+    steps: int = 12_000
     learning_rate: float = 1.5e-2
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
