@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detecting import write_bright
 from spline_scenes import SPLINE
 from track_helpers import FRAMES, table, told
 
@@ -21,6 +22,7 @@ from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Events, Localizatio
 from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check, check_story
 
 INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
+DETECT = "smartscope_models.detection:ObjectDetector"
 LOCALIZE = "smartscope_models.localization.localizer:MoleculeLocalizer"
 
 
@@ -103,6 +105,20 @@ class TestCellsAfterOthers(TestCells):
         return Result(
             frame, image=image, detections=some_detections(frame), quality={"a": 1.0}, trust=0.5, why_trust="x"
         )
+
+
+class TestDetectClassical(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", DETECT, {"finder": "classical", "min_radius_um": 0.4}, INSTRUMENT)
+
+
+class TestDetectNetwork(ModelContract):
+    @pytest.fixture(autouse=True)
+    def _package(self, tmp_path: Path) -> None:
+        self.package = str(write_bright(tmp_path))
+
+    def make(self) -> Model:
+        return plugins.build("models", DETECT, {"network": self.package}, INSTRUMENT)
 
 
 class TestTrack(ModelContract):
