@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from smartscope.errors import EngineError, PluginError, UnsupportedModel
+from smartscope.errors import EngineError, InputError, PluginError, UnsupportedModel
 from smartscope.frame import Frame
 from smartscope.ports import Instrument
 from smartscope.result import Result
@@ -53,7 +53,7 @@ class ObjectDetector:
 
         Raises:
             PluginError: organelles alone are asked of the classical detectors, or the radii are in the wrong order.
-            UnsupportedModel, EngineError: the network that was asked for cannot be used.
+            InputError, UnsupportedModel, EngineError: the network that was asked for cannot be used.
         """
         self._calibration = SensorCalibration(setup.camera)
         self._facts: dict[str, str] = {"finder": "classical"}
@@ -80,7 +80,7 @@ class ObjectDetector:
         """None where a network is only wished for, and cannot be."""
         try:
             network = ObjectNetwork(package or PACKAGE, engine, precision, threads)
-        except (UnsupportedModel, EngineError) as error:
+        except (InputError, UnsupportedModel, EngineError) as error:  # where none is shipped, the first
             if finder == "network" or package:
                 raise
             self._facts["network"] = f"none: {error.what}"
