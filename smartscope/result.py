@@ -171,8 +171,8 @@ _COLUMNS: Mapping[type[Any], Mapping[str, np.dtype[Any]]] = {
 
 
 def columns_of(kind: type[Table]) -> Mapping[str, np.dtype[Any]]:
-    """Names and dtypes of the columns of a kind of table, in order."""
-    return _COLUMNS[kind]
+    """Names and dtypes of the columns of a kind of table, in order; a model's own kind counts as the one it extends."""
+    return next(_COLUMNS[base] for base in kind.__mro__ if base in _COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
