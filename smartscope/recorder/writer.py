@@ -140,6 +140,6 @@ class RunWriter:
         fine = item.result.super_resolved
         if fine is not None and fine.image.size and not self._abandoned:
             self._fine.add(fine.image, frame, {"frame": frame.index, **super_resolved_to_row(fine)}, fine.scale)
-        place = self._molecules.append(item.result)  # before the row that names it
-        self._results.append(result_to_row(item.result, item.context_row, place))
+        place = self._molecules.append(item.result)  # tables come before the row that vouches for them
         self._tracks.append(item.result)
+        self._results.append(result_to_row(item.result, item.context_row, place))

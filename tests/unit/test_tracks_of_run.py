@@ -130,7 +130,7 @@ def test_a_run_that_goes_on_is_exported_as_far_as_it_came(tmp_path: Path, story:
             recorder.put_frame(result.frame)
             recorder.put_result(result)
         recorder.put_event("state", 0)
-        while len(RunReader(run_path(tmp_path)).events) < 1:
+        while not (RunReader(run_path(tmp_path)).events and RunReader(run_path(tmp_path)).frame_rows):
             pass
         listed = len(RunReader(run_path(tmp_path)).frame_rows)
         assert {frame for frame, _ in sightings(run_path(tmp_path))} >= set(range(listed))
