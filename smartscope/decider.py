@@ -5,6 +5,7 @@ No clock, no hardware: the same moments in the same order give the same rulings,
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +15,12 @@ from smartscope.command import Command, Request, RunPlan, switches_off
 from smartscope.errors import Refused, StageFailed
 from smartscope.moment import Moment
 from smartscope.ports import Choice, Context, Instrument, Policy
-from smartscope.result import Result
+from smartscope.result import Events, Result, events_joined
 from smartscope.safety.gate import SafetyGate, Verdict
 from smartscope.safety.plan_gate import PlanGate
+
+EVENTS_KEPT = 100
+"""Results whose events wait for one that may drive policies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Decider:
         self.granted: dict[str, Command] = {}
         """By setting key, the command last granted."""
         self._busy: set[str] = set()
+        self._missed: defaultdict[str, deque[Events]] = defaultdict(lambda: deque(maxlen=EVENTS_KEPT))
+        """By policy, what results told on which it could not act."""
         self.stale = self.untrusted = 0
         """Results that were too old to drive anything; whose image could not be trusted."""
 
@@ -84,7 +90,7 @@ class Decider:
         self._silenced.add(name)
 
     def decide(self, result: Result, moment: Moment) -> list[Ruling]:
-        """All rulings on one result, highest rank first; a mixed frame drives no policy.
+        """All rulings on one result, highest rank first; a mixed frame drives no policy, but its events are kept.
 
         What is too old, or rests on an image that cannot be trusted, is refused: policies are asked all the same, so
         that the diary says what was missed, but they do not remember the result. Switching a light off is not refused.
@@ -92,9 +98,10 @@ class Decider:
         Raises:
             StageFailed: a policy raised or returned nonsense; rulings before it are lost, nothing was carried out.
         """
+        old, doubt = self._admission.too_old(result, moment.t_ns), self._admission.untrusted(result)
+        self._keep_events((result.raw() if doubt else result).events)
         if result.frame.mixed:
             return []
-        old, doubt = self._admission.too_old(result, moment.t_ns), self._admission.untrusted(result)
         rulings: list[Ruling] = []
         owners: dict[str, str] = {}
         for ranked in self.policies:
@@ -118,6 +125,15 @@ class Decider:
         self.stale += old is not None
         self.untrusted += doubt is not None
         return rulings
+
+    def _keep_events(self, events: Events | None) -> None:
+        """Until each policy has been asked about a result on which it may act; the same result may come twice."""
+        if events is None or not len(events):
+            return
+        for ranked in self.policies:
+            missed = self._missed[ranked.name]
+            if not missed or missed[-1] is not events:
+                missed.append(events)
 
     def demand(self, request: Request, moment: Moment) -> Verdict:
         """Rule on what no policy asked for (start, operator, safety): in shadow too it is carried out."""
@@ -152,6 +168,7 @@ class Decider:
             raise _failed(ranked.name, f"returned {choice!r:.80} instead of a Choice of Requests")
         if not refusal:
             self._states[ranked.name] = choice.state
+            self._missed[ranked.name].clear()
         return choice.requests
 
     def _context(self, name: str, result: Result, moment: Moment) -> Context:
@@ -170,6 +187,7 @@ class Decider:
             sensor_shape=self._sensor_shape,
             stage_affine=self._stage_affine,
             state=self._states.get(name),
+            events=events_joined(self._missed[name]) or result.events,
         )
 
 

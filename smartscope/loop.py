@@ -196,9 +196,8 @@ class Loop:
         moment = self._moment()
         rulings: list[Ruling] = []
         decides = self.state == "running"
-        if result.frame.mixed:
-            self.skipped_mixed += 1
-        elif decides:
+        self.skipped_mixed += result.frame.mixed
+        if decides:
             rulings = self._decide(result, moment)
         step = next(self._steps)
         waiting = deque(rulings)
@@ -211,7 +210,7 @@ class Loop:
                 self._write(ruling, moment, result, None)
 
     def _decide(self, result: Result, moment: Moment) -> list[Ruling]:
-        self.decided += 1
+        self.decided += not result.frame.mixed
         while True:
             try:
                 return self._decider.decide(result, moment)

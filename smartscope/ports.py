@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from smartscope.command import NO_LIGHTS, Applied, Command, Request
 from smartscope.config import CameraCalibration, LightConfig, LimitsConfig, MicroscopeConfig, OpticsConfig
 from smartscope.frame import Frame, Roi, Settings
-from smartscope.result import Result
+from smartscope.result import Events, Result
 
 if TYPE_CHECKING:
     import useq
@@ -234,6 +234,9 @@ class Context:
     stage_affine: tuple[tuple[float, float], tuple[float, float]] | None
     state: Any
     """What the policy returned as its state last time; None at first."""
+    events: Events | None = None
+    """Told by this result, or since the last by which policies could act: by frames that were mixed or came too late.
+    Their places are of the frames that told them; ``result.events`` has this frame's alone."""
 
     def stage_position_of(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """Stage place (um) that brings the point at ROI pixel (x, y) to the sensor's centre; None if unmeasured."""

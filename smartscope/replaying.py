@@ -166,8 +166,6 @@ class _OnceMore:
         result = result_from_row(row, frame, self._run.localizations(row))
         if self._pipeline is not None:
             result = self._recompute(result)
-        if result.frame.mixed:
-            return []
         moment = Moment.from_row(row["context"])
         self._ledger.advance(moment.t_ns)
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -289,6 +289,13 @@ def empty_revisions() -> Revisions:
     """No identity is taken back."""
     none = np.empty(0, np.int32)
     return Revisions(none, none, none, none)
+
+
+def events_joined(told: Sequence[Events]) -> Events | None:
+    """One table after the other; None where there is none."""
+    if len(told) <= 1:
+        return told[0] if told else None
+    return Events(*(np.concatenate([getattr(one, item.name) for one in told]) for item in fields(Events)))
 
 
 def empty_events() -> Events:

@@ -28,6 +28,10 @@ class SteeredCamera(CameraDevice):
         self.size, self.pixel, self.colours = shape, pixel, colours
         self.tags: dict[str, str] = {}
         self.stopped = threading.Event()
+        self.drawing = threading.Event()
+        """Set while it has begun a frame and may not finish it."""
+        self.may_finish = threading.Event()
+        self.may_finish.set()
         self._exposure_ms = 1.0
         self._wanted = threading.Semaphore(0)
 
@@ -54,7 +58,11 @@ class SteeredCamera(CameraDevice):
             while not self._wanted.acquire(timeout=0.01):
                 if self.stopped.is_set():
                     return
-            get_buffer(self.shape(), self.pixel)[:] = number % 256
+            buffer = get_buffer(self.shape(), self.pixel)
+            self.drawing.set()
+            self.may_finish.wait(DEADLINE_S)
+            buffer[:] = number % 256
+            self.drawing.clear()
             yield dict(self.tags)
 
 

@@ -113,7 +113,7 @@ class EventPolicy:
 
     def decide(self, context: Context) -> Choice:
         result = context.result
-        events, settled, revised = result.events, result.settled, result.revisions
+        events, settled, revised = context.events, result.settled, result.revisions
         power_mw = 1.0 + (0.0 if settled is None else float(settled.tracks.x_px[-1]) / 100)
         power_mw += 0.0 if events is None or not len(events) else float(events.probability[-1])
         power_mw += 0.0 if revised is None else 0.5

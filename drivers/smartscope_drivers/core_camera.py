@@ -7,6 +7,7 @@ frames it has, the camera stops, and the stop is reported as ``CameraStopped`` o
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, replace
 
@@ -18,12 +19,14 @@ from pymmcore_plus import CMMCorePlus
 from smartscope.errors import CameraStopped, DeviceError
 from smartscope.frame import Pixels, Roi
 from smartscope.ports import Clock
-from smartscope_drivers.core_tools import device_errors, size_ring
+from smartscope_drivers.core_tools import await_sequence_end, device_errors, sequence_thread, size_ring
 
 ENDLESS = 2**31 - 1
 """Largest count of frames that fits a C++ long on Windows: 24 days at 1000 frames/s."""
 POLL_S = 0.0005
 """Rest between two looks into an empty ring."""
+LAST_FRAME_S = 5.0
+"""A stopped sequence may take so long, beyond its exposure, to hand over its last frame."""
 UNTOLD_RANGE_MS = (0.0, 60_000.0)
 """Exposures of a camera that does not tell its limits; the safety gate has its own."""
 FRAME_COUNTER = "CameraFrameNumber"
@@ -59,6 +62,8 @@ class CoreCamera:
         self._core, self.label, self._clock, self._ring_mb = core, label, clock, ring_mb
         self._streaming = self._by_turns = self._exposing = False
         self._begun_ns: int | None = None
+        self._thread: threading.Thread | None = None
+        """Of the last sequence of a Python camera; it may still be about to end."""
         self._number = 0
         self.interval_ms = 0.0
         """From the start of one exposure to the next, changed while it stands still only; 0: back to back."""
@@ -173,20 +178,33 @@ class CoreCamera:
 
     def _begin(self, frames: int) -> None:
         self._keys = {}
+        self._await_end()
         with device_errors("starting the sequence", self.label):
             # the core does not do this itself when the camera is named
             self._core.initializeCircularBuffer()
             self._core.startSequenceAcquisition(self.label, frames, 0.0, True)
+        self._thread = sequence_thread(self._core)
         self._streaming = True
 
     def stop(self) -> None:
-        """Stop; frames in the ring can still be taken. Lasts up to one exposure."""
+        """Stop; frames in the ring can still be taken. Lasts up to one exposure.
+
+        Raises:
+            DeviceTimeout: a Python camera's last frame does not come.
+        """
         if self._streaming:
             self._streaming = False
             if self._resting:
                 return
             with device_errors("stopping the sequence", self.label):
                 self._core.stopSequenceAcquisition(self.label)
+            self._await_end()
+
+    def _await_end(self) -> None:
+        """Two sequences of one camera must never overlap: neither may the end of one and the start of the next."""
+        if self._thread is not None:
+            await_sequence_end(self._thread, self.label, LAST_FRAME_S + self.exposure_ms / 1e3)
+            self._thread = None
 
     def fit_ring(self) -> None:
         """Size the ring to the frames as they are now; after every change of ROI or binning, before the next start."""

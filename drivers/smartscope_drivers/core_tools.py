@@ -24,6 +24,7 @@ Core = TypeVar("Core", bound=CMMCorePlus)
 
 POLL_S = 0.001
 """How often a busy device is asked; the core's own ``waitForDevice`` asks every 10 ms."""
+_SLICE_S = 0.05
 SMALLEST_RING = 8
 """Frames that a ring holds at least, however large they are."""
 
@@ -92,6 +93,34 @@ def size_ring(core: CMMCorePlus, ring_mb: float) -> int:
         core.setCircularBufferMemoryFootprint(wanted_mb)
     core.initializeCircularBuffer()
     return int(core.getBufferTotalCapacity())
+
+
+def sequence_thread(core: CMMCorePlus) -> threading.Thread | None:
+    """The thread in which a Python camera exposes a sequence just started; None for a C++ camera."""
+    thread: threading.Thread | None = getattr(core, "_acquisition_thread", None)  # private in 0.18.1
+    return thread
+
+
+def await_sequence_end(thread: threading.Thread, label: str, patience_s: float) -> None:
+    """Return once the thread of a Python camera's sequence is over.
+
+    ``UniMMCore`` waits 2 s for it and then forgets it. A thread that draws its last frame later than that, because the
+    exposure is long or the process was held up, would hand over the next sequence's unfinished frame as its own, and
+    the next sequence would die of "No pending slot to finalize".
+
+    Raises:
+        DeviceTimeout: it still lives after ``patience_s`` in which this process ran.
+    """
+    for _ in range(math.ceil(patience_s / _SLICE_S)):
+        thread.join(_SLICE_S)  # a pause of the whole process costs one slice, not all patience
+        if not thread.is_alive():
+            return
+    raise DeviceTimeout(
+        "the sequence has been stopped and does not end",
+        where=label,
+        allowed=f"{patience_s:g} s",
+        remedy="check the camera's driver: something blocks it",
+    )
 
 
 def wait_until_idle(core: CMMCorePlus, label: str, timeout_s: float, clock: Clock) -> None:

@@ -129,7 +129,7 @@ class EventDrivenPolicy:
 
     def _listened(self, context: Context, watch: Watch) -> Watch:
         """The events that may be going on, with what this frame says of them."""
-        now_s, events = context.elapsed_s, context.result.events
+        now_s, events = context.elapsed_s, context.events
         told = {} if events is None else {one.event_id: one for one in self._told(events, now_s)}
         withdrawn = set() if events is None else set(events.event_id[events.status == WITHDRAWN].tolist())
         going_on = {one.event_id: one for one in watch.heard if one.until_s > now_s and one.event_id not in withdrawn}

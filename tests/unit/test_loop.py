@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import useq
-from fakes import ScriptedModel, ScriptedPolicy, VirtualRig, small_roi
+from fakes import ScriptedModel, ScriptedPolicy, VirtualRig, mixed, small_roi
 
 from smartscope.command import Applied, Command, EndRun, MoveStage, Request, RunPlan, SetExposure, SetLight, SetRoi
 from smartscope.config import LimitsConfig
@@ -14,7 +15,7 @@ from smartscope.errors import DeviceError, DeviceTimeout, RecorderError, Refused
 from smartscope.frame import Certainty, Frame
 from smartscope.pipeline import Stage
 from smartscope.ports import Choice, Context
-from smartscope.result import Result
+from smartscope.result import Events, Result
 
 
 def always(command: Command, name: str = "p", priority: int = 0) -> RankedPolicy:
@@ -105,6 +106,59 @@ def test_a_mixed_frame_drives_no_policy() -> None:
     assert rig.loop.decided == 0
     assert rig.loop.skipped_mixed > 0
     assert rig.granted("p") == []
+
+
+def telling(number: int) -> Events:
+    """One event."""
+    i, f = np.array([number], np.int32), np.ones(1, np.float32)
+    return Events(i, 0 * i, 0 * i, i, f, f, f, i, i)
+
+
+def test_no_policy_misses_an_event_of_a_mixed_frame() -> None:
+    """Each frame tells one; every third is mixed, and drives no policy, but the next brings its event along."""
+    model = ScriptedModel(lambda frames, so_far: replace(so_far, events=telling(so_far.frame.index)))
+    heard: list[list[int]] = []
+    shown: list[int] = []
+
+    def listen(context: Context) -> Choice:
+        assert context.events is not None
+        assert context.result.events is not None
+        heard.append(context.events.event_id.tolist())
+        shown.extend(context.result.events.event_id.tolist())
+        return Choice()
+
+    rig = VirtualRig([RankedPolicy("p", ScriptedPolicy(listen))], [Stage("m", model, 50)])
+    take = rig.microscope.next_frame
+
+    def next_frame(timeout_s: float) -> Frame | None:
+        frame = take(timeout_s)
+        return mixed(frame) if frame is not None and frame.number % 3 == 1 else frame
+
+    rig.microscope.next_frame = next_frame  # type: ignore[method-assign]
+    rig.go()
+    told = [number for numbers in heard for number in numbers]
+    assert told == sorted(set(told)), "each once, in order"
+    assert len(told) > len(shown) > 5
+    assert set(shown) == {number for number in told if number % 3 != 1}
+
+
+def test_a_policy_whose_result_was_too_old_hears_the_event_again() -> None:
+    model = ScriptedModel(lambda frames, so_far: replace(so_far, events=telling(so_far.frame.index)))
+    heard: list[list[int]] = []
+
+    def listen(context: Context) -> Choice:
+        heard.append([] if context.events is None else context.events.event_id.tolist())
+        return Choice([Request(SetExposure(7.0), "late")])
+
+    rig = VirtualRig(
+        [RankedPolicy("p", ScriptedPolicy(listen))],
+        [Stage("m", model, 50, virtual_ms=8.0)],
+        frames=4,
+        safety={"max_result_age_ms": 5.0},
+    )
+    rig.go()
+    assert rig.decider.stale == len(heard) > 1
+    assert heard[1][: len(heard[0])] == heard[0]
 
 
 def test_roi_restarts_the_camera_in_a_new_epoch() -> None:

@@ -40,7 +40,7 @@ def _context(
     quality = {} if signal is None else {"event": signal}
     told = {"dose": DoseState(), **changes}
     made = context(t_s, settings=replace(SETTINGS, interval_ms=interval_ms), quality=quality, **told)
-    return replace(made, result=replace(made.result, events=events))
+    return replace(made, events=events)
 
 
 def _policy(**options: Any) -> EventDrivenPolicy:

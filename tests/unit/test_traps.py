@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ import pymmcore
 import pytest
 import useq
 from pymmcore_plus import CMMCorePlus
+from pymmcore_plus.experimental.unicore import UniMMCore
 from pymmcore_plus.experimental.unicore.core._sequence_buffer import SequenceBuffer
 
 from smartscope.clock import LiveClock
 from smartscope.command import SetExposure, SetLight, SetPreset, SetRoi
 from smartscope.config import LightConfig, MicroscopeConfig
-from smartscope.errors import CameraStopped, DeviceError
+from smartscope.errors import CameraStopped, DeviceError, DeviceTimeout
 from smartscope.frame import Certainty, Roi
 from smartscope.ports import Microscope, MicroscopeSetup
+from smartscope_drivers import core_camera
 from smartscope_drivers.core_camera import CoreCamera
 from smartscope_drivers.micromanager import MicroManagerMicroscope
 from smartscope_drivers.simulated.faults import FaultOptions
@@ -263,3 +266,51 @@ def test_11_frames_carry_the_settings_that_metadata_lacks(demo: MicroManagerMicr
     tags = pymmcore.Metadata()
     demo._core.popNextImageMD(tags)
     assert not [key for key in tags.GetKeys() if "xposure" in key or "Voltage" in key]
+
+
+def forget_at_once(monkeypatch: pytest.MonkeyPatch, core: CMMCorePlus, then: Callable[[], None]) -> None:
+    """The core gives up on a camera's thread at once instead of after 2 s, and then something goes on."""
+
+    def stop() -> None:
+        UniMMCore._stop_acquisition_thread(core, 0.0)  # type: ignore[arg-type]
+        then()
+
+    monkeypatch.setattr(core, "_stop_acquisition_thread", stop)
+
+
+def test_12_a_last_frame_that_is_late_belongs_to_the_sequence_that_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core forgets its thread, which would finish the next sequence's frame: "No pending slot to finalize"."""
+    with steered() as (camera, device, core):
+        forget_at_once(monkeypatch, core, lambda: threading.Timer(0.1, device.may_finish.set).start())
+        device.may_finish.clear()
+        camera.start()
+        device.expose(1)
+        wait_for(device.drawing.is_set)
+        camera.stop()
+        last = camera.next_image(0.0)
+        assert last is not None
+        assert last.number == 0
+        camera.start()
+        device.expose(2)
+        numbers = [image.number for image in (camera.next_image(5.0), camera.next_image(5.0)) if image is not None]
+        assert numbers == [0, 1]
+        monkeypatch.undo()
+
+
+def test_12_no_sequence_begins_while_another_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera whose last frame never comes is said to be stuck, as often as it is asked."""
+    with steered() as (camera, device, core):
+        forget_at_once(monkeypatch, core, lambda: None)
+        monkeypatch.setattr(core_camera, "LAST_FRAME_S", 0.05)
+        device.may_finish.clear()
+        camera.start()
+        device.expose(1)
+        wait_for(device.drawing.is_set)
+        for attempt in (camera.stop, camera.start):
+            with pytest.raises(DeviceTimeout, match="does not end"):
+                attempt()
+        device.may_finish.set()
+        camera.start()
+        device.expose(1)
+        assert camera.next_image(5.0) is not None
+        monkeypatch.undo()
