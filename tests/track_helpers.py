@@ -106,7 +106,7 @@ class MadeUpTracker:
 
 
 class EventPolicy:
-    """Light by the probability of the last event and by what is settled, to the last bit."""
+    """Light by the probability of the first event not yet acted on and by what is settled, to the last bit."""
 
     def __init__(self, *, light: str = "laser") -> None:
         self.light = light
@@ -115,6 +115,6 @@ class EventPolicy:
         result = context.result
         events, settled, revised = context.events, result.settled, result.revisions
         power_mw = 1.0 + (0.0 if settled is None else float(settled.tracks.x_px[-1]) / 100)
-        power_mw += 0.0 if events is None or not len(events) else float(events.probability[-1])
+        power_mw += 0.0 if events is None or not len(events) else float(events.probability[0])
         power_mw += 0.0 if revised is None else 0.5
         return Choice([Request(SetLight(self.light, power_mw), "as likely as the event")])
