@@ -84,6 +84,7 @@ class View:
             vy_um_s=velocity[1],
             v_error_um_s=float(tracks.v_error_px_s[row]) * self.pixel_um,
             steady=float(tracks.steady[row]),
+            period_s=max(frame.settings.exposure_ms, frame.settings.interval_ms) / 1e3,
         )
         age, size, light = tracks.age_frames[row], tracks.size_px[row], tracks.intensity[row]
         return Candidate(int(tracks.track_id[row]), sighting, int(age), float(size), float(light))

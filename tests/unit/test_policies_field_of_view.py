@@ -67,7 +67,7 @@ def test_brownian_target_costs_no_more_than_holding(monkeypatch: pytest.MonkeyPa
         return math.sqrt(total)
 
     predicting = off_centre()
-    monkeypatch.setattr(Motion, "forecast", lambda self, t_ns: Forecast(self.walker.x, self.walker.y, 0.0, 0.0))
+    monkeypatch.setattr(Motion, "forecast", lambda self, t_ns: Forecast(self.x, self.y, 0.0, 0.0))
     assert predicting < 1.02 * off_centre()
 
 

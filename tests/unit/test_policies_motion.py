@@ -59,7 +59,7 @@ def test_never_worse_than_the_last_place_on_brownian_motion(delay_frames: int) -
     assert predicted < 1.02 * held
 
 
-@pytest.mark.parametrize(("kind", "gain"), [("directed", 4.5), ("switching", 2.15)])
+@pytest.mark.parametrize(("kind", "gain"), [("directed", 4.9), ("switching", 2.2)])
 def test_leads_a_target_that_goes_somewhere(kind: str, gain: float) -> None:
     predicted, held, _ = _errors(kind, 4)
     assert gain * predicted < held
@@ -92,18 +92,40 @@ def test_a_target_at_rest_stays() -> None:
     assert motion.forecast(10**10).place_um == pytest.approx((1.0, 2.0), abs=1e-3)
 
 
-def test_a_course_along_x_is_unsure_along_x() -> None:
+def test_a_course_may_end_and_turn() -> None:
+    """So its end is unsure along and across; a walk of the same noise is surer of its place."""
     motion = Motion.begun(_sighting(0, 0.0, 0.0, 1.0))
     for i in range(1, 40):
         motion = motion.seen(_sighting(i, 3.0 * i, 0.0))
-    forecast = motion.forecast(motion.t_ns + 20 * FRAME_NS)
-    assert forecast.sigma_x_um == forecast.sigma_um > 1.5 * forecast.sigma_y_um
+    near, far = (motion.forecast(motion.t_ns + frames * FRAME_NS) for frames in (1, 20))
+    assert near.x_um == pytest.approx(3.0 * 40, abs=0.5)
+    walked = math.sqrt(motion.walk_um2_s * 0.4)
+    assert min(far.sigma_x_um, far.sigma_y_um) > 3 * max(near.sigma_um, walked)
+
+
+def test_sets_out_again_as_it_went_last() -> None:
+    """After a course and a rest the first steps of the next course lead farther than those of a target never seen to
+    go."""
+    chance = random.Random(3)
+
+    def after(frames: int) -> Motion:
+        motion = Motion.begun(_sighting(0, 0.0, 0.0))
+        for i in range(1, frames + 60):
+            x = 3.0 * min(i, frames)
+            motion = motion.seen(_sighting(i, x + chance.gauss(0, 1), chance.gauss(0, 1)))
+        for i in (1, 2, 3):
+            motion = motion.seen(_sighting(frames + 59 + i, 3.0 * frames + 3.0 * i, 0.0))
+        return motion
+
+    assert after(60).memory.heading.argmax() == 0
+    ahead = [after(frames).forecast((frames + 66) * FRAME_NS).x_um - 3.0 * (frames + 3) for frames in (60, 0)]
+    assert ahead[0] > ahead[1] + 0.3
 
 
 def test_a_tracker_without_knowledge_of_motion_is_waited_for() -> None:
     """Its first frame tells no diffusion; the second begins."""
     first = Motion.begun(_sighting(0, 0.0, 0.0, 0.0))
-    assert first.forecast(10**9).place_um == (0.0, 0.0)
+    assert first.forecast(10**9).place_um == pytest.approx((0.0, 0.0), abs=1e-6)
     second = _sighting(1, 1.0, 0.0)
     assert first.seen(second) == Motion.begun(second)
 

@@ -114,7 +114,7 @@ def test_searches_within_what_the_forecast_leaves_open() -> None:
 
 
 def test_hands_over_when_the_target_is_lost_for_good() -> None:
-    found = tracks((9, 113.5, 63.5), (11, 83.5, 63.5))
+    found = tracks((9, 125.5, 63.5), (11, 113.5, 63.5))
     choice = TargetLockPolicy().decide(_context(found, state=_state(0, 0, t_s=0.2)))
     assert choice.state.track_id == 11
     assert choice.state.chosen == "nearest of 2, hand-over: 7 lost for 0.78 s"
@@ -140,7 +140,7 @@ def test_opens_the_whole_sensor_when_nobody_is_left() -> None:
 def test_says_why() -> None:
     (request,) = TargetLockPolicy(label="cell").decide(_context(tracks((7, 103.5, 63.5)))).requests
     assert request.command == MoveStage(pytest.approx(4.0), pytest.approx(0.0))
-    assert request.why == ("cell 7 (nearest of 1) will be 4 +- 0.026 um off centre: stage (0.0, 0.0) -> (4.0, 0.0) um")
+    assert request.why == ("cell 7 (nearest of 1) will be 4 +- 0.05 um off centre: stage (0.0, 0.0) -> (4.0, 0.0) um")
 
 
 def test_rests_within_the_deadband() -> None:
