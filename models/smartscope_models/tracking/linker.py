@@ -1,73 +1,70 @@
-"""Identities of one kind of object over time: predict, find candidates, assign, update, and learn the noise.
+"""Identities of one kind of object over time: predict, find candidates, assign, divide, update, and learn.
 
-Online and causal: an identity, once given, never changes. It never raises on any arrangement of points; where a crowd
-is too dense for an exact answer, it says how many times it took a greedy one.
+It never raises on any arrangement of points; where a crowd is too dense for an exact answer, it says how many times it
+took a greedy one. All it takes for granted is a length, the gate; rates, noise and looks are learned as it goes.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from smartscope_models.tracking.assignment import assign
-from smartscope_models.tracking.candidates import candidates
-from smartscope_models.tracking.motion import Doubles, Noise, predict, update
+from smartscope_models.tracking.candidates import candidates, foresee
+from smartscope_models.tracking.divisions import Kinship, divide, settle_claims
+from smartscope_models.tracking.looks import STEADY_SIGHTINGS
+from smartscope_models.tracking.motion import Doubles, Noise, advance, update
+from smartscope_models.tracking.objects import Integers, Objects, newcomers
+from smartscope_models.tracking.rates import LIKELY_GONE, Rates
 
-Integers = npt.NDArray[np.int64]
-
-DETECTED = 0.94
-"""Probability that an object in view is detected."""
-NEWCOMERS = 0.028
-"""Share of the detections that are new objects or false."""
+Flags = npt.NDArray[np.bool_]
 CAUTION = 1.15
 """Process noise is held this much above what is seen: too little loses objects, too much costs hardly anything."""
 REMEMBERED_LINKS = 3000.0
 """Noise is an average over about so many of the latest links."""
+REACH = 1.2
+"""Times the gate, from where a mother is expected to her daughters."""
+MOST_NEW = 20_000
+"""New objects of one frame that are followed; more are a flood of false detections, named but forgotten at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """D chains of sightings over M frames, from this one on; M is 1 where nothing is known of later frames."""
+
+    places: Doubles
+    """(D, M, 2) px; NaN where not seen."""
+    size: Doubles
+    """(D, M)"""
+    intensity: Doubles
+    """(D, M)"""
+    begin: Integers
+    """(D,) index of the frame with the first sighting."""
+    elapsed: Doubles
+    """(M,) frame periods from the frame before to each; the first is not used."""
+    names: Integers
+    """(D,) identities for those that turn out to be new objects; -1: any."""
+    later: Integers
+    """(D,) sightings after the first."""
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+    @classmethod
+    def of_one_frame(cls, places: Doubles, size: Doubles, intensity: Doubles) -> Sightings:
+        """D detections."""
+        none = np.zeros(len(places), np.int64)
+        return cls(places[:, None], size[:, None], intensity[:, None], none, np.ones(1), none - 1, none)
 
 
 @dataclass(slots=True)
-class Objects:
-    """Everything known about the objects being followed; columns of equal length N, one row an object."""
+class Outcome:
+    """Of one frame: object of each detection and its mother, both as identities, -1 for none."""
 
-    track_id: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    x: Doubles = field(default_factory=lambda: np.empty((0, 2, 2)))
-    v: Doubles = field(default_factory=lambda: np.empty((0, 2, 2)))
-    p: Doubles = field(default_factory=lambda: np.empty((0, 2, 3)))
-    w: Doubles = field(default_factory=lambda: np.empty((0, 2)))
-    features: Doubles = field(default_factory=lambda: np.empty((0, 2)))
-    """Running means of log size and log brightness."""
-    size: Doubles = field(default_factory=lambda: np.empty(0))
-    intensity: Doubles = field(default_factory=lambda: np.empty(0))
-    age: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    missed: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    hits: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.track_id)
-
-    def keep(self, rows: npt.NDArray[np.bool_]) -> None:
-        """Forget the others."""
-        for column in fields(self):
-            setattr(self, column.name, getattr(self, column.name)[rows])
-
-    def append(self, other: Objects) -> None:
-        """Add newcomers at the end."""
-        for column in fields(self):
-            setattr(self, column.name, np.concatenate([getattr(self, column.name), getattr(other, column.name)]))
-
-    def position(self) -> Doubles:
-        """(N, 2) mean of the two models."""
-        mean: Doubles = np.einsum("nm,nma->na", self.w, self.x)
-        return mean
-
-    def sigma(self) -> Doubles:
-        """(N,) standard error per axis: both models' own, and how far they lie apart."""
-        apart = ((self.x[:, 0] - self.x[:, 1]) ** 2).mean(1) * self.w[:, 0] * self.w[:, 1]
-        variance: Doubles = (self.w * self.p[:, :, 0]).sum(1) + apart
-        return np.asarray(np.sqrt(variance))
+    track_id: Integers
+    parent_id: Integers
 
 
 class Linker:
@@ -77,125 +74,207 @@ class Linker:
         self.objects = Objects()
         self.cut_short = 0
         """Objects that got a greedy answer, or candidates for which there was no room, so far."""
+        self.rates = Rates()
+        self.kinship = Kinship.of_gate(gate_px)
+        self.noise = Noise.of_gate(gate_px)
         self._gate = gate_px
         self._memory = memory_frames
-        self.noise = Noise.of_gate(gate_px)
-        self._density = 0.0
-        self._motion_links = self._alone_links = 50.0  # what the start values are worth
-        self._looks = np.array([[2.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
+        self._motion_links, self._alone_links = 50.0, 15.0  # what the start values are worth
+        self._looks = np.array([[0.1, 0.1], [0.0, 0.0], [1.0, 1.0]])
 
     def advance(self, frames: float) -> None:
         """Let the objects move on by ``frames`` frame periods, unseen."""
-        noise, objects = self.noise, self.objects
-        predict(
-            objects.x, objects.v, objects.p, objects.w, frames, noise.walk, noise.course, noise.turn, noise.velocity
-        )
+        objects = self.objects
+        advance(objects.state, objects.steady, frames, self.noise.packed())
+        objects.exists *= self.rates.survives**frames
 
-    def link(
-        self,
-        places: Doubles,
-        size: Doubles,
-        intensity: Doubles,
-        area_px2: float,
-        next_id: int,
-        widening: float = 1.0,
-    ) -> Integers:
-        """Identities (D,) of the detections at ``places`` (D, 2), after ``advance``; new ones count from ``next_id``.
+    def link(self, found: Sightings, area_px2: float, next_id: int, widening: float = 1.0) -> Outcome:
+        """Name the sightings, after ``advance``; those without a name of their own are named from ``next_id`` on.
 
         area_px2: of the field of view; widening: times the gate, where more than one frame period has passed.
         """
-        described = np.log(np.maximum(np.column_stack([size, intensity]), 1e-6))
-        self._learn_surroundings(described, area_px2)
-        matched, alone = self._match(places, described, widening)
-        objects = self.objects
-        sums = update(objects.x, objects.v, objects.p, objects.w, matched, places, self.noise.measurement)
-        self._learn_motion(sums, int((matched >= 0).sum()))
-        self._note(matched, alone, described, size, intensity)
-        ids = np.full(len(places), -1)
-        seen = matched >= 0
-        ids[matched[seen]] = objects.track_id[seen]
-        lasting = np.where(objects.hits > 1, self._memory, min(self._memory, 1))
-        objects.keep(objects.missed <= lasting)
-        new = np.flatnonzero(ids < 0)
-        ids[new] = next_id + np.arange(len(new))
-        objects.append(self._newcomers(ids[new], places[new], described[new], size[new], intensity[new]))
-        return ids
+        described = np.log(np.maximum(np.stack([found.size, found.intensity], axis=2), 1e-6))
+        rows = np.arange(len(found))
+        heads, look = found.places[rows, found.begin], described[rows, found.begin]
+        here = found.begin == 0
+        self.rates.begin(int(here.sum()), area_px2)
+        self._learn_population(look[here])
+        pairs = self._pairs(found, described, heads, look, widening)
+        self._learn_motion(pairs, heads, here)
+        self._note(pairs, found, look, here)
+        return self._conclude(pairs, found, heads, look, area_px2, next_id)
 
-    def _match(self, places: Doubles, described: Doubles, widening: float) -> tuple[Integers, npt.NDArray[np.bool_]]:
-        """Detection of each object or -1, and which of those had no rival on either side."""
-        objects = self.objects
-        if not len(objects) or not len(places):
-            return np.full(len(objects), -1), np.zeros(len(objects), bool)
-        threshold = -math.log(1 - DETECTED) + math.log(DETECTED) - math.log(NEWCOMERS * self._density)
+    def _pairs(self, found: Sightings, described: Doubles, heads: Doubles, look: Doubles, widening: float) -> _Pairs:
+        """The cheapest explanation of all sightings."""
+        objects, rates = self.objects, self.rates
+        count = len(objects)
+        none = _Pairs(np.full(count, -1), np.zeros(count, bool), np.zeros(count), *_no_families())
+        if not count or not len(found):
+            return none
+        noise, likely = self.noise.packed(), objects.exists * rates.detected
+        miss, cost_of_one = -np.log(1 - likely), np.log(rates.newcomers) - np.log(likely)
+        waiting = -float(np.log((1 - rates.detected) * rates.survives))
+        worth = rates.worth(found.later, len(found.elapsed) - 1 - found.begin)
+        known = (objects.state, objects.steady, objects.features, objects.hits.astype(float))
+        chains = (found.places, described, found.begin)
         start, detection, cost, dropped = candidates(
-            objects.x, objects.p, objects.w, objects.features, places, described,
-            self._gate * widening, self.noise.measurement, threshold, self._looks,
-        )  # fmt: skip
-        matched, cut = assign(start, detection, cost, threshold, len(places))
-        self.cut_short += cut + dropped
-        rivals = np.bincount(detection, minlength=len(places))
+            *known, cost_of_one, miss, *chains, self._gate * widening, noise, self._looks, waiting
+        )
+        cost -= worth[detection]
+        if len(found.elapsed) > 1:
+            foresee(start, detection, cost, *known, *chains, found.elapsed, noise, self._looks)
+        matched, cut = assign(start, detection, cost, miss, len(found))
+        spent = miss.copy()
+        row = np.repeat(np.arange(count), np.diff(start))
+        used = matched[row] == detection
+        spent[row[used]] = cost[used]
+        rivals = np.bincount(detection, minlength=len(found))
         alone = (matched >= 0) & (np.diff(start) == 1)
         alone[alone] = rivals[matched[alone]] == 1
-        return matched, alone
+        owner = np.full(len(found), -1)
+        owner[matched[matched >= 0]] = np.flatnonzero(matched >= 0)
+        price = 2 * np.log(rates.newcomers / rates.detected) - np.log(objects.exists * self.kinship.share)
+        mother, pair, gain, left_out = divide(
+            *known, price, spent, matched, owner, heads, look, found.begin, worth,
+            noise, self._looks, self.kinship.packed(REACH * self._gate * widening), waiting,
+        )  # fmt: skip
+        stands = settle_claims(pair, gain, len(found))
+        self.cut_short += cut + dropped + left_out
+        matched[mother[stands]] = -1
+        alone &= matched >= 0
+        return _Pairs(
+            matched, alone, 1 / (1 + np.exp(spent - miss)), mother[stands], pair[stands], gain[stands],
+            objects.features[mother[stands]],
+            np.column_stack([objects.position(), objects.sigma() ** 2])[mother[stands]],
+        )  # fmt: skip
 
-    def _learn_surroundings(self, described: Doubles, area_px2: float) -> None:
-        """Density of detections, and how sizes and brightnesses spread."""
-        density = max(len(described), 1) / max(area_px2, 1.0)
-        rate = 0.1 if self._density else 1.0
-        self._density += rate * (density - self._density)
-        if len(described) > 1:
-            rate = 1.0 if self._looks[1].any() == 0 else min(0.1, len(described) / 500)
-            self._looks[1] += rate * (described.mean(0) - self._looks[1])
-            self._looks[2] += rate * (np.maximum(described.var(0), 1e-4) - self._looks[2])
+    def _learn_population(self, look: Doubles) -> None:
+        """How sizes and brightnesses spread over all objects."""
+        if len(look) > 1:
+            rate = 1.0 if not self._looks[1].any() else min(0.1, len(look) / 500)
+            self._looks[1] += rate * (look.mean(0) - self._looks[1])
+            self._looks[2] += rate * (np.maximum(look.var(0), 1e-4) - self._looks[2])
 
-    def _learn_motion(self, sums: Doubles, links: int) -> None:
-        """Noise by innovation matching (Mehra, IEEE TAC 15:175, 1970), biased upward."""
+    def _learn_motion(self, pairs: _Pairs, heads: Doubles, here: Flags) -> None:
+        """Update the states; noise by innovation matching (Mehra, IEEE TAC 15:175, 1970), biased upward."""
+        objects, matched = self.objects, pairs.now(here)
+        sums = update(objects.state, objects.steady, matched, heads, self.noise.measurement)
+        links = int((matched >= 0).sum())
         self._motion_links = min(self._motion_links + links, REMEMBERED_LINKS)
         rate = min(0.3, links / self._motion_links)
         if links:
             walk, course = (CAUTION * (sums[:, 0] + 1e-9) / (sums[:, 1] + 1e-9)) ** rate
             self.noise.learn(float(walk), float(course), self._gate)
 
-    def _note(
-        self,
-        matched: Integers,
-        alone: npt.NDArray[np.bool_],
-        described: Doubles,
-        size: Doubles,
-        intensity: Doubles,
-    ) -> None:
-        """Write down what was seen of the known objects, and how much looks change from frame to frame."""
-        objects = self.objects
+    def _note(self, pairs: _Pairs, found: Sightings, look: Doubles, here: Flags) -> None:
+        """Write down what was seen of the known objects, and learn how often they are seen and how they change."""
+        objects, matched = self.objects, pairs.now(here)
         seen = matched >= 0
         row = matched[seen]
-        if alone.any():
-            change = (described[matched[alone]] - objects.features[alone]) ** 2
+        if (alone := pairs.alone & seen & (objects.hits > 1)).any():
+            fresh = 1 + 1 / np.minimum(objects.hits[alone], STEADY_SIGHTINGS)
+            change = (look[matched[alone]] - objects.features[alone]) ** 2 / fresh[:, None]
             limited = np.minimum(change, 9 * self._looks[0]).mean(0)
             self._alone_links = min(self._alone_links + alone.sum(), REMEMBERED_LINKS)
             rate = min(1.0, alone.sum() / self._alone_links)
             self._looks[0] += rate * (np.maximum(limited, 1e-4) - self._looks[0])
-        gain = np.maximum(0.25, 1 / (1 + objects.hits[seen]))[:, None]
-        objects.features[seen] += gain * (described[row] - objects.features[seen])
-        objects.size[seen], objects.intensity[seen] = size[row], intensity[row]
-        objects.hits[seen] += 1
+        self.rates.learn_detection(int((objects.hits[seen] > 1).sum()), int(objects.missed[seen].sum()))
+        gain = 1 / (1 + np.minimum(objects.hits[seen], STEADY_SIGHTINGS - 1))[:, None]
+        objects.features[seen] += gain * (look[row] - objects.features[seen])
+        objects.size[seen], objects.intensity[seen] = found.size[row, 0], found.intensity[row, 0]
+        objects.exists = np.where(pairs.matched >= 0, pairs.sure, self.rates.after_miss(objects.exists))
         objects.age += 1
         objects.missed += 1
         objects.missed[seen] = 0
 
-    def _newcomers(
-        self, ids: Integers, places: Doubles, described: Doubles, size: Doubles, intensity: Doubles
-    ) -> Objects:
-        count, noise = len(ids), self.noise
-        return Objects(
-            track_id=ids,
-            x=np.repeat(places[:, None], 2, axis=1),
-            v=np.zeros((count, 2, 2)),
-            p=np.tile([noise.measurement, 0.0, noise.velocity], (count, 2, 1)),
-            w=np.full((count, 2), 0.5),
-            features=described,
-            size=size,
-            intensity=intensity,
-            age=np.zeros(count, np.int64),
-            missed=np.zeros(count, np.int64),
-            hits=np.ones(count, np.int64),
-        )
+    def _conclude(
+        self, pairs: _Pairs, found: Sightings, heads: Doubles, look: Doubles, area_px2: float, next_id: int
+    ) -> Outcome:
+        """Give up who is gone, name who is new."""
+        objects, here = self.objects, found.begin == 0
+        seen, promised = pairs.now(here) >= 0, pairs.matched >= 0
+        outcome = Outcome(np.full(len(found), -1), np.full(len(found), -1))
+        row = pairs.now(here)[seen]
+        outcome.track_id[row], outcome.parent_id[row] = objects.track_id[seen], objects.parent_id[seen]
+        daughters = pairs.daughters.ravel()
+        mothers = np.repeat(objects.track_id[pairs.mothers], 2)
+        stays = promised | ((objects.missed <= self._memory) & (objects.exists > LIKELY_GONE))
+        self._learn_lives(pairs, seen, stays)
+        stays[pairs.mothers] = False
+        objects.hits[seen] += 1
+        objects.keep(stays)
+        fresh = here.copy()
+        fresh[row] = False
+        fresh[daughters] = False
+        born = np.flatnonzero(fresh)
+        self.rates.learn_newcomers(len(born), int(here.sum()), area_px2)
+        self._learn_kinship(pairs, heads, look)
+        new = np.concatenate([daughters, born])
+        names = found.names[new]
+        names[names < 0] = next_id + np.arange((names < 0).sum())
+        outcome.track_id[new] = names
+        outcome.parent_id[daughters] = mothers
+        exists = np.concatenate([np.full(len(daughters), 0.99), np.full(len(born), self.rates.lasting)])
+        self._begin(outcome, new[:MOST_NEW], found, heads, look, exists[:MOST_NEW])
+        return outcome
+
+    def _learn_kinship(self, pairs: _Pairs, heads: Doubles, look: Doubles) -> None:
+        """What daughters are like, and how often objects divide; called before mothers are forgotten."""
+        a, b = pairs.daughters.T
+        astray = ((0.5 * (heads[a] + heads[b]) - pairs.expected[:, :2]) ** 2).mean(1) - pairs.expected[:, 2]
+        change = 0.5 * (look[a] + look[b]) - pairs.known
+        apart = np.log(np.hypot(*(heads[a] - heads[b]).T) + 1e-3)
+        observed = np.column_stack([apart, astray, change, (look[a] - look[b]) ** 2])
+        self.kinship.learn(observed, 1 / (1 + np.exp(-pairs.gain)), len(pairs.matched))
+
+    def _begin(
+        self, outcome: Outcome, new: Integers, found: Sightings, heads: Doubles, look: Doubles, exists: Doubles
+    ) -> None:
+        """Follow new objects from now on."""
+        begin = found.begin[new]
+        first = np.array([self.noise.measurement, 0.0, self.noise.velocity])
+        seen_as = np.column_stack([found.size[new, begin], found.intensity[new, begin]])
+        fresh = newcomers(outcome.track_id[new], outcome.parent_id[new], heads[new], look[new], seen_as, exists, first)
+        fresh.missed[begin > 0] = 1
+        self.objects.append(fresh)
+
+    def _learn_lives(self, pairs: _Pairs, seen: Flags, stays: Flags) -> None:
+        """Rates of survival, of newcomers that last, and of divisions; what daughters are like."""
+        hits = self.objects.hits
+        grown, once = hits > 2, hits == 1
+        divided = np.zeros(len(hits), bool)
+        divided[pairs.mothers] = True
+        self.rates.learn_survival(int((grown & seen).sum()), int((grown & ~stays & ~divided).sum()))
+        self.rates.learn_lasting(int((once & seen).sum()), int((once & ~stays).sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Which sighting belongs to which object."""
+
+    matched: Integers
+    """(N,) sighting of each object, -1 for none."""
+    alone: Flags
+    """(N,) the pair had no rival on either side."""
+    sure: Doubles
+    """(N,) probability that the pair is right, else that the object is gone."""
+    mothers: Integers
+    """(K,) objects that divide."""
+    daughters: Integers
+    """(K, 2) sightings."""
+    gain: Doubles
+    """(K,) log odds of the division against what else could be."""
+    known: Doubles
+    """(K, 2) what the mothers look like."""
+    expected: Doubles
+    """(K, 3) where the mothers were expected: x, y and variance per axis, px."""
+
+    def now(self, here: Flags) -> Integers:
+        """(N,) sighting in this very frame of each object, -1 for none."""
+        matched = self.matched.copy()
+        matched[matched >= 0] = np.where(here[matched[matched >= 0]], matched[matched >= 0], -1)
+        return matched
+
+
+def _no_families() -> tuple[Integers, Integers, Doubles, Doubles, Doubles]:
+    return np.empty(0, np.int64), np.empty((0, 2), np.int64), np.empty(0), np.empty((0, 2)), np.empty((0, 3))

@@ -1,0 +1,186 @@
+"""Divisions inside the assignment: an object may take two detections, where that explains more than anything else.
+
+A division is judged as a whole: the midpoint lies where the mother was expected, the sisters a typical distance apart,
+their size and brightness a typical ratio to hers and like each other. What is typical is learned.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import njit
+
+from smartscope_models.tracking.candidates import bin_points, cell_of
+from smartscope_models.tracking.motion import Doubles
+
+NEARBY = 12
+"""Detections near a mother that are thought of as daughters; more are left out, and counted."""
+GROWN = 3
+"""Sightings before an object is known well enough to be a mother."""
+PRIOR = 8.0
+"""Divisions that the start values are worth."""
+
+
+MOST_REMEMBERED = 60.0
+"""Divisions that make up what is typical."""
+REMEMBERED = 8000.0
+"""The share of objects that divide is an average over so many sightings."""
+
+
+@dataclass(slots=True)
+class Kinship:
+    """How daughters lie and look; variances per axis, px², and of log size and log brightness."""
+
+    apart: float
+    """Logarithm of how far apart sisters are first seen, px."""
+    astray: float
+    """By how much the sisters' midpoint strays from where the mother was expected, beyond its own error: variance."""
+    apart_variance: float = 0.2
+    change: Doubles = field(default_factory=lambda: np.array([-0.3, -0.35]))
+    """Daughter over mother, log size and log brightness."""
+    change_variance: Doubles = field(default_factory=lambda: np.array([0.03, 0.15]))
+    """Of the mean of both daughters."""
+    unlike: Doubles = field(default_factory=lambda: np.array([0.05, 0.05]))
+    """Mean square of the difference of sisters."""
+    share: float = 0.003
+    """Divisions per object and frame."""
+    seen: float = PRIOR
+
+    @classmethod
+    def of_gate(cls, gate_px: float) -> Kinship:
+        """Start values: sisters about a gate apart."""
+        return cls(float(np.log(gate_px)), 0.01 * gate_px**2)
+
+    def packed(self, reach: float) -> Doubles:
+        """(10,) for compiled code."""
+        looks = (*self.change, *self.change_variance, *self.unlike)
+        return np.array([self.apart, *looks, reach, self.apart_variance, self.astray])
+
+    def learn(self, observed: Doubles, weight: Doubles, objects: int) -> None:
+        """From the divisions (K,) of a frame with ``objects``, each believed with a ``weight``.
+
+        observed (K, 6): log distance of the sisters, squared error of the midpoint per axis beyond its own variance,
+        change of log size and brightness, squared unlikeness of the two.
+        """
+        if objects:
+            self.share += (float(weight.sum()) - objects * self.share) / REMEMBERED
+        for (apart, astray, *looks), sure in zip(observed, weight, strict=True):
+            self.seen = min(self.seen + sure, MOST_REMEMBERED)
+            rate = float(sure / self.seen)
+            self.apart_variance += rate * (min((apart - self.apart) ** 2, 1.0) - self.apart_variance)
+            self.apart += rate * (apart - self.apart)
+            self.astray = max(self.astray + rate * (astray - self.astray), 0.0)
+            off = np.array(looks[:2]) - self.change
+            self.change_variance = self.change_variance + rate * (np.minimum(off**2, 0.5) - self.change_variance)
+            self.change = self.change + rate * off
+            self.unlike = self.unlike + rate * (np.minimum(looks[2:], 0.5) - self.unlike)
+
+
+@njit(nogil=True, cache=True)
+def _gauss(off, variance):  # type: ignore[no-untyped-def]
+    return -0.5 * (off * off / variance + math.log(2 * math.pi * variance))
+
+
+@njit(nogil=True, cache=True)
+def _kin(state, steady, known, hits, places, seen, noise, looks, kinship):  # type: ignore[no-untyped-def]
+    """Log density of two sightings as daughters, over that of sightings of any two objects.
+
+    places (2, 2), seen (2, 2): of the two.
+    """
+    middle = 0.0
+    mx, my = 0.5 * (places[0, 0] + places[1, 0]), 0.5 * (places[0, 1] + places[1, 1])
+    for m in range(2):
+        variance = state[m, 4] + noise[3] + kinship[9]
+        squared = (mx - state[m, 0]) ** 2 + (my - state[m, 1]) ** 2
+        middle += (steady if m else 1 - steady) * math.exp(-0.5 * squared / variance) / (2 * math.pi * variance)
+    total = math.log(middle + 1e-300)
+    squared = (places[0, 0] - places[1, 0]) ** 2 + (places[0, 1] - places[1, 1]) ** 2 + 1e-6
+    total += _gauss(0.5 * math.log(squared) - kinship[0], kinship[8]) - math.log(2 * math.pi * squared)
+    for k in range(2):
+        mean = 0.5 * (seen[0, k] + seen[1, k])
+        variance = kinship[3 + k] + looks[0, k] * (0.5 + 1 / min(hits, 6.0))
+        same = _gauss(mean - known[k] - kinship[1 + k], variance) + _gauss(seen[0, k] - seen[1, k], kinship[5 + k])
+        anyone = _gauss(seen[0, k] - looks[1, k], looks[2, k]) + _gauss(seen[1, k] - looks[1, k], looks[2, k])
+        total += max(same - anyone, -8.0)
+    return total
+
+
+@njit(nogil=True, cache=True)
+def divide(
+    state, steady, known, hits, price, spent, matched, owner,
+    places, seen, begin, worth, noise, looks, kinship, waiting,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """The divisions that make the assignment cheaper, the best first: mother (K,), daughters (K, 2), gain (K,), left out.
+
+    price (N,): constant part of the cost of a division; spent (N,): what each object costs now; matched (N,), owner
+    (D,): the assignment; places (D, 2), seen (D, 2): first sightings; begin (D,): frames until them; worth (D,): what
+    their later sightings say for their being real.
+    """
+    count, room = 0, len(matched)
+    mother, gain = np.empty(room, np.int64), np.empty(room)
+    pair = np.empty((room, 2), np.int64)
+    left_out = 0
+    reach = kinship[7]
+    free = np.flatnonzero(owner < 0)
+    if len(free) == 0:
+        return mother[:0], pair[:0], gain[:0], 0
+    some = places[free]
+    cell = cell_of(some, reach)
+    low, rows, columns, first, order = bin_points(some, cell)
+    near = np.empty(NEARBY + 1, np.int64)
+    two, look = np.empty((2, 2)), np.empty((2, 2))
+    for n in range(len(matched)):
+        if hits[n] < GROWN:
+            continue
+        cx = state[n, 0, 0] + steady[n] * (state[n, 1, 0] - state[n, 0, 0])
+        cy = state[n, 0, 1] + steady[n] * (state[n, 1, 1] - state[n, 0, 1])
+        left, right = math.floor((cx - reach - low[0]) / cell), math.floor((cx + reach - low[0]) / cell)
+        top, bottom = math.floor((cy - reach - low[1]) / cell), math.floor((cy + reach - low[1]) / cell)
+        found = 0
+        for row in range(max(top, 0), min(bottom, rows - 1) + 1):
+            here = row * columns
+            lowest = first[here + min(max(left, 0), columns)]
+            highest = first[here + max(min(right, columns - 1) + 1, 0)]
+            for k in range(lowest, highest):
+                d = free[order[k]]
+                if (places[d, 0] - cx) ** 2 + (places[d, 1] - cy) ** 2 > reach * reach:
+                    continue
+                if found == NEARBY:
+                    left_out += 1
+                    break
+                near[found] = d
+                found += 1
+        if found == 0:
+            continue
+        many = found
+        if matched[n] >= 0:
+            near[found] = matched[n]
+            many += 1
+        best = 0.0
+        for i in range(found):
+            for j in range(i + 1, many):
+                a, b = near[i], near[j]
+                if begin[a] > 0 and begin[b] > 0:
+                    continue
+                two[0], two[1], look[0], look[1] = places[a], places[b], seen[a], seen[b]
+                cost = price[n] - _kin(state[n], steady[n], known[n], hits[n], two, look, noise, looks, kinship)
+                cost += (begin[a] + begin[b]) * waiting - worth[a] - worth[b]
+                if spent[n] - cost > best:
+                    best = spent[n] - cost
+                    mother[count], pair[count, 0], pair[count, 1], gain[count] = n, a, b, best
+        count += best > 0
+    return mother[:count], pair[:count], gain[:count], left_out
+
+
+@njit(nogil=True, cache=True)
+def settle_claims(pair, gain, detections):  # type: ignore[no-untyped-def]
+    """Which of the divisions stand when the best come first: (K,) bool."""
+    taken = np.zeros(detections, np.bool_)
+    stands = np.zeros(len(gain), np.bool_)
+    for k in np.argsort(-gain):
+        if not taken[pair[k, 0]] and not taken[pair[k, 1]]:
+            stands[k] = True
+            taken[pair[k, 0]] = taken[pair[k, 1]] = True
+    return stands
