@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from smartscope_models.tracking.candidates import bin_points, cell_of
+from smartscope_models.tracking.looks import STEADY_SIGHTINGS, likeness
 from smartscope_models.tracking.motion import Doubles
 
 NEARBY = 12
@@ -84,27 +85,46 @@ def _gauss(off, variance):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _kin(state, steady, known, hits, places, seen, noise, looks, kinship):  # type: ignore[no-untyped-def]
-    """Log density of two sightings as daughters, over that of sightings of any two objects.
-
-    places (2, 2), seen (2, 2): of the two.
-    """
+def _around(state, steady, one, other, noise, kinship):  # type: ignore[no-untyped-def]
+    """Log density, px⁻⁴, of two places (2,) as those of sisters: on a ring around where the mother was expected."""
     middle = 0.0
-    mx, my = 0.5 * (places[0, 0] + places[1, 0]), 0.5 * (places[0, 1] + places[1, 1])
+    mx, my = 0.5 * (one[0] + other[0]), 0.5 * (one[1] + other[1])
     for m in range(2):
         variance = state[m, 4] + noise[3] + kinship[9]
         squared = (mx - state[m, 0]) ** 2 + (my - state[m, 1]) ** 2
         middle += (steady if m else 1 - steady) * math.exp(-0.5 * squared / variance) / (2 * math.pi * variance)
-    total = math.log(middle + 1e-300)
-    squared = (places[0, 0] - places[1, 0]) ** 2 + (places[0, 1] - places[1, 1]) ** 2 + 1e-6
-    total += _gauss(0.5 * math.log(squared) - kinship[0], kinship[8]) - math.log(2 * math.pi * squared)
+    squared = (one[0] - other[0]) ** 2 + (one[1] - other[1]) ** 2 + 1e-6
+    ring = _gauss(0.5 * math.log(squared) - kinship[0], kinship[8]) - math.log(2 * math.pi * squared)
+    return math.log(middle + 1e-300) + ring
+
+
+@njit(nogil=True, cache=True)
+def _alike(known, hits, one, other, looks, kinship):  # type: ignore[no-untyped-def]
+    """Log likelihood ratio of two looks (2,) as those of daughters, against those of any two objects."""
+    total = 0.0
     for k in range(2):
-        mean = 0.5 * (seen[0, k] + seen[1, k])
-        variance = kinship[3 + k] + looks[0, k] * (0.5 + 1 / min(hits, 6.0))
-        same = _gauss(mean - known[k] - kinship[1 + k], variance) + _gauss(seen[0, k] - seen[1, k], kinship[5 + k])
-        anyone = _gauss(seen[0, k] - looks[1, k], looks[2, k]) + _gauss(seen[1, k] - looks[1, k], looks[2, k])
+        variance = kinship[3 + k] + looks[0, k] * (0.5 + 1 / min(hits, STEADY_SIGHTINGS))
+        same = _gauss(0.5 * (one[k] + other[k]) - known[k] - kinship[1 + k], variance)
+        same += _gauss(one[k] - other[k], kinship[5 + k])
+        anyone = _gauss(one[k] - looks[1, k], looks[2, k]) + _gauss(other[k] - looks[1, k], looks[2, k])
         total += max(same - anyone, -8.0)
     return total
+
+
+@njit(nogil=True, cache=True)
+def _later(known, hits, places, chain, late, look, looks, kinship, waiting):  # type: ignore[no-untyped-def]
+    """Does the chain (M, 2) change its look only after its first frame, on the way to a sister seen in frame ``late``?"""
+    best, at = -1e300, 0
+    for j in range(late + 1):
+        if math.isnan(places[j, 0]):
+            continue
+        score = _alike(known, hits, chain[j], look, looks, kinship) - waiting * (late - j)
+        for i in range(late + 1):
+            if i != j and not math.isnan(places[i, 0]):
+                score += likeness(known if i < j else chain[j], hits if i < j else 1.0, chain[i], looks)
+        if score > best:
+            best, at = score, j
+    return at > 0
 
 
 @njit(nogil=True, cache=True)
@@ -112,11 +132,11 @@ def divide(
     state, steady, known, hits, price, spent, matched, owner,
     places, seen, begin, worth, noise, looks, kinship, waiting,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
-    """The divisions that make the assignment cheaper, the best first: mother (K,), daughters (K, 2), gain (K,), left out.
+    """The divisions that make the assignment cheaper: mother (K,), daughters (K, 2), gain (K,), and how many left out.
 
     price (N,): constant part of the cost of a division; spent (N,): what each object costs now; matched (N,), owner
-    (D,): the assignment; places (D, 2), seen (D, 2): first sightings; begin (D,): frames until them; worth (D,): what
-    their later sightings say for their being real.
+    (D,): the assignment; places (D, M, 2), seen (D, M, 2), begin (D,): chains of sightings and where they begin; worth
+    (D,): what their later sightings say for their being real.
     """
     count, room = 0, len(matched)
     mother, gain = np.empty(room, np.int64), np.empty(room)
@@ -126,11 +146,12 @@ def divide(
     free = np.flatnonzero(owner < 0)
     if len(free) == 0:
         return mother[:0], pair[:0], gain[:0], 0
-    some = places[free]
+    some = np.empty((len(free), 2))
+    for k in range(len(free)):
+        some[k] = places[free[k], begin[free[k]]]
     cell = cell_of(some, reach)
     low, rows, columns, first, order = bin_points(some, cell)
     near = np.empty(NEARBY + 1, np.int64)
-    two, look = np.empty((2, 2)), np.empty((2, 2))
     for n in range(len(matched)):
         if hits[n] < GROWN:
             continue
@@ -144,8 +165,8 @@ def divide(
             lowest = first[here + min(max(left, 0), columns)]
             highest = first[here + max(min(right, columns - 1) + 1, 0)]
             for k in range(lowest, highest):
-                d = free[order[k]]
-                if (places[d, 0] - cx) ** 2 + (places[d, 1] - cy) ** 2 > reach * reach:
+                d, place = free[order[k]], some[order[k]]
+                if (place[0] - cx) ** 2 + (place[1] - cy) ** 2 > reach * reach:
                     continue
                 if found == NEARBY:
                     left_out += 1
@@ -164,12 +185,21 @@ def divide(
                 a, b = near[i], near[j]
                 if begin[a] > 0 and begin[b] > 0:
                     continue
-                two[0], two[1], look[0], look[1] = places[a], places[b], seen[a], seen[b]
-                cost = price[n] - _kin(state[n], steady[n], known[n], hits[n], two, look, noise, looks, kinship)
-                cost += (begin[a] + begin[b]) * waiting - worth[a] - worth[b]
-                if spent[n] - cost > best:
-                    best = spent[n] - cost
-                    mother[count], pair[count, 0], pair[count, 1], gain[count] = n, a, b, best
+                one, other = places[a, begin[a]], places[b, begin[b]]
+                look, other_look = seen[a, begin[a]], seen[b, begin[b]]
+                cost = price[n] + (begin[a] + begin[b]) * waiting - worth[a] - worth[b]
+                cost -= _around(state[n], steady[n], one, other, noise, kinship)
+                cost -= _alike(known[n], hits[n], look, other_look, looks, kinship)
+                if spent[n] - cost <= best:
+                    continue
+                if begin[b] > begin[a]:
+                    a, b = b, a
+                if begin[a] > 0 and _later(
+                    known[n], hits[n], places[b], seen[b], begin[a], seen[a, begin[a]], looks, kinship, waiting
+                ):
+                    continue
+                best = spent[n] - cost
+                mother[count], pair[count, 0], pair[count, 1], gain[count] = n, a, b, best
         count += best > 0
     return mother[:count], pair[:count], gain[:count], left_out
 

@@ -135,7 +135,7 @@ class Linker:
         owner[matched[matched >= 0]] = np.flatnonzero(matched >= 0)
         price = 2 * np.log(rates.newcomers / rates.detected) - np.log(objects.exists * self.kinship.share)
         mother, pair, gain, left_out = divide(
-            *known, price, spent, matched, owner, heads, look, found.begin, worth,
+            *known, price, spent, matched, owner, *chains, worth,
             noise, self._looks, self.kinship.packed(REACH * self._gate * widening), waiting,
         )  # fmt: skip
         stands = settle_claims(pair, gain, len(found))

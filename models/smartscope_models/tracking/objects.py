@@ -61,13 +61,19 @@ class Objects:
 
 
 def newcomers(
-    ids: Integers, parents: Integers, places: Doubles, features: Doubles, looks: Doubles, exists: Doubles, first: Doubles
+    ids: Integers,
+    parents: Integers,
+    places: Doubles,
+    features: Doubles,
+    looks: Doubles,
+    exists: Doubles,
+    first: Doubles,
 ) -> Objects:
-    """Objects first seen at ``places`` (K, 2); looks (K, 2): size and intensity; first (3,): p00, p01, p11 of a start."""
+    """Objects first seen at ``places`` (K, 2); looks (K, 2): size and intensity; p (3,): covariance of a start."""
     count = len(ids)
     state = np.zeros((count, 2, 7))
     state[:, :, :2] = places[:, None]
-    state[:, :, 4:] = first
+    state[:, :, 4:] = p
     none = np.zeros(count, np.int64)
     return Objects(
         track_id=ids,

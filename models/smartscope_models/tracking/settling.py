@@ -50,16 +50,15 @@ class Settler:
         self._gone = np.empty((2, 0), np.int64)
         """Names of objects that ended, and for how many more frames they must not be given again."""
 
-    def push(self, moment: Moment) -> bool:
-        """Take in one more frame; true where the oldest can be settled."""
+    def push(self, moment: Moment) -> None:
+        """Take in one more frame."""
         self._window.append(moment)
-        return len(self._window) > self._lag
 
-    def __len__(self) -> int:
-        return len(self._window)
+    def settle(self, next_id: int, live: Integers) -> tuple[Outcome, Correction]:
+        """The final identities of the oldest frame, and what they correct; new names count from ``next_id``.
 
-    def settle(self, next_id: int) -> tuple[Outcome, Correction]:
-        """The final identities of the oldest frame, and what they correct; new names count from ``next_id``."""
+        live: names of the objects that are followed live.
+        """
         oldest = self._window[0]
         chains, chain_of = self._chains()
         before = self.linker.objects.track_id
@@ -68,10 +67,12 @@ class Settler:
         outcome = self.linker.link(chains, oldest.area_px2, next_id, oldest.widening)
         self._retire(before)
         final = Outcome(outcome.track_id[chain_of], outcome.parent_id[chain_of])
-        correction = self._correct(oldest.named, final, max(next_id, int(outcome.track_id.max(initial=0)) + 1))
+        fresh = max(next_id, int(self.linker.objects.track_id.max(initial=0)) + 1)
+        bearers = np.concatenate([live, *(moment.named.track_id for moment in self._window)])
+        correction = _corrected(oldest.named, final, bearers, max(fresh, int(final.track_id.max(initial=0)) + 1))
         self._window.popleft()
         for moment in self._window:
-            correction_of(moment.named, correction)
+            apply(correction, moment.named.track_id, moment.named.parent_id)
         return final, correction
 
     def _chains(self) -> tuple[Sightings, Integers]:
@@ -85,9 +86,16 @@ class Settler:
         size[chain, frame] = np.concatenate([moment.size for moment in window])
         intensity[chain, frame] = np.concatenate([moment.intensity for moment in window])
         seen = ~np.isnan(places[:, :, 0])
+        begin, later = seen.argmax(1), seen.sum(1) - 1
+        parent = np.full(len(names), -1)
+        parent[chain] = np.concatenate([moment.named.parent_id for moment in window])
+        divides = np.isin(names, parent[begin > 0])
+        later[divides] = np.maximum(later[divides], 1)
+        offered = (begin == 0) | ~np.isin(parent, names)  # daughters of a division yet to come wait for its frame
         elapsed = np.array([moment.elapsed for moment in window])
-        found = Sightings(places, size, intensity, seen.argmax(1), elapsed, names, seen.sum(1) - 1)
-        return found, chain[: len(window[0].places)]
+        columns = (column[offered] for column in (places, size, intensity, begin))
+        found = Sightings(*columns, elapsed, names[offered], later[offered])
+        return found, (np.cumsum(offered) - 1)[chain[: len(window[0].places)]]
 
     def _retire(self, before: Integers) -> None:
         """Names whose objects ended with this frame are not given again while live tracks may still bear them."""
@@ -96,28 +104,28 @@ class Settler:
         self._gone[1] -= 1
         self._gone = np.hstack([self._gone[:, self._gone[1] > 0], np.stack([ended, wait])])
 
-    def _correct(self, live: Outcome, final: Outcome, next_id: int) -> Correction:
-        """What was told live and is not so; another live track that bears a name now taken gets a fresh one."""
-        wrong = (live.track_id != final.track_id) | (live.parent_id != final.parent_id)
-        old, new, mother = live.track_id[wrong], final.track_id[wrong], final.parent_id[wrong]
-        bearers = np.setdiff1d(new, old)
-        return Correction(
-            np.concatenate([old, bearers]),
-            np.concatenate([new, next_id + np.arange(len(bearers))]),
-            np.concatenate([mother, np.full(len(bearers), -1)]),
-        )
+
+def _corrected(live: Outcome, final: Outcome, bearers: Integers, next_id: int) -> Correction:
+    """What was told live and is not so; another live track that bears a name now taken gets a fresh one."""
+    wrong = (live.track_id != final.track_id) | (live.parent_id != final.parent_id)
+    old, new, mother = live.track_id[wrong], final.track_id[wrong], final.parent_id[wrong]
+    double = np.intersect1d(np.setdiff1d(new, old), bearers)
+    return Correction(
+        np.concatenate([old, double]),
+        np.concatenate([new, next_id + np.arange(len(double))]),
+        np.concatenate([mother, np.full(len(double), -1)]),
+    )
 
 
-def correction_of(named: Outcome, correction: Correction) -> None:
-    """Apply a correction to identities and mothers, in place."""
+def apply(correction: Correction, track_id: Integers, parent_id: Integers) -> None:
+    """Correct identities (N,) and mothers (N,), in place."""
     if not len(correction.old):
         return
     order = np.argsort(correction.old)
     old, new, mother = correction.old[order], correction.new[order], correction.mother[order]
-    at = np.minimum(np.searchsorted(old, named.track_id), len(old) - 1)
-    parent_at = np.minimum(np.searchsorted(old, named.parent_id), len(old) - 1)
-    renamed = old[at] == named.track_id
-    adopted = old[parent_at] == named.parent_id
-    named.parent_id[adopted] = new[parent_at[adopted]]
-    named.track_id[renamed] = new[at[renamed]]
-    named.parent_id[renamed] = mother[at[renamed]]
+    at = np.minimum(np.searchsorted(old, track_id), len(old) - 1)
+    mother_at = np.minimum(np.searchsorted(old, parent_id), len(old) - 1)
+    renamed, adopted = old[at] == track_id, old[mother_at] == parent_id
+    parent_id[adopted] = new[mother_at[adopted]]
+    track_id[renamed] = new[at[renamed]]
+    parent_id[renamed] = mother[at[renamed]]

@@ -7,30 +7,58 @@ leaves identities alone: place = ROI offset + ROI pixel + A⁻¹ · stage, with 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from smartscope.frame import Certainty, Frame
 from smartscope.ports import Instrument
-from smartscope.result import Detections, Result, Tracks, empty_tracks
-from smartscope_models.tracking.linker import Linker
+from smartscope.result import Detections, Result, Revisions, Settled, Tracks, empty_tracks
+from smartscope_models.tracking.following import Kind, Names
+from smartscope_models.tracking.linker import Linker, Outcome
 from smartscope_models.tracking.motion import Doubles
 
 LONGEST_COAST = 25
 """Frames without any detections (stage on its way, detector late) after which all objects are given up."""
 WIDEST_GATE = 4.0
 """Times the gate, however long ago the last frame was."""
+LONGEST_STEP = 1000.0
+"""Frame periods that objects are carried on at once."""
+FARTHEST_PX = 1e6
+"""From the frame's origin; a detection farther away is none."""
 Gate = Annotated[float, Field(gt=0, le=4096)]
 
 
-class KalmanTracker:
-    """Online tracking with a two-model Kalman filter and optimal assignment; identities are never revised.
+@dataclass(frozen=True, slots=True)
+class Finally:
+    """What is settled of one frame, its identities in the order of its detections."""
 
-    A frame during which the stage moved (``xy`` mixed), and one without ``detections``, only carries the objects on.
+    index: int
+    named: Outcome
+    tracks: Tracks
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A frame whose identities are not settled."""
+
+    frame: Frame
+    rows: dict[int, npt.NDArray[np.int64]]
+    """Detections of each kind."""
+    count: int
+
+
+class KalmanTracker:
+    """Online tracking: interacting motion models, optimal assignment with divisions, rates and noise learned.
+
+    ``tracks`` are live; ``settled`` are those of ``lag_frames`` before, linked again with what came after, and never
+    change; ``revisions`` name the live identities that this takes back. A frame during which the stage moved (``xy``
+    mixed), and one without ``detections``, only carries the objects on.
     """
 
     history = 0
@@ -42,80 +70,114 @@ class KalmanTracker:
         *,
         spot_gate_px: Gate = 8.0,
         cell_gate_px: Gate = 40.0,
-        memory_frames: Annotated[int, Field(ge=0, le=1000)] = 2,
+        memory_frames: Annotated[int, Field(ge=0, le=1000)] = 3,
+        lag_frames: Annotated[int, Field(ge=0, le=100)] = 3,
     ) -> None:
-        """Gates: the farthest an object may be from where it is expected, pixels; memory: misses that it survives.
+        """Gates: the farthest an object may be from where it is expected, pixels; memory: most misses it survives.
 
-        Where the stage's affine is not measured, the pixel size along both axes stands in for it.
+        lag_frames: 0 for live identities alone. Where the stage's affine is not measured, the pixel size along both
+        axes stands in for it.
         """
         pixel_um = setup.camera.pixel_size_nm / 1000
         self._gates = (spot_gate_px, cell_gate_px)
-        self._memory = memory_frames
+        self._memory, self._lag = memory_frames, lag_frames
         self._px_of_um = np.linalg.inv(np.array(setup.stage_affine or ((pixel_um, 0.0), (0.0, pixel_um))))
-        self._linkers: dict[int, Linker] = {}
-        self._next_id = 1
+        self._kinds: dict[int, Kind] = {}
+        self._names = Names()
+        self._open: deque[_Open] = deque()
         self._last: Frame | None = None
         self._period_ns = 0.0
         self._coasted = 0
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile; what is being followed is not touched."""
-        rehearsal = Linker(8.0, 2)
+        rehearsal, names = Kind(8.0, 2, 1), Names()
         places, ones = np.random.default_rng(0).uniform(0, max(shape), (8, 2)), np.ones(8)
-        for _ in range(2):
+        for t in range(5):
             rehearsal.advance(1.0)
-            rehearsal.link(places, ones, ones, float(shape[0] * shape[1]), 0)
+            rehearsal.link(places[t:], ones[t:], ones[t:], float(shape[0] * shape[1]), 1.0, names)
+            if t:
+                rehearsal.settle(names)
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
-        """``so_far`` with ``tracks`` for ``frames[-1]``."""
+        """``so_far`` with ``tracks`` for ``frames[-1]``, ``settled`` and ``revisions`` where there are any."""
         frame = frames[-1]
-        elapsed = self._elapsed(frame)
-        for linker in self._linkers.values():
-            linker.advance(elapsed)
-        moving = frame.certainty.get("xy") is Certainty.MIXED
-        if so_far.detections is None or moving:
+        elapsed = self._pass_time(frame)
+        if so_far.detections is None or frame.certainty.get("xy") is Certainty.MIXED:
             self._coast()
-        else:
-            self._link(frame, so_far.detections, elapsed)
-        return replace(so_far, tracks=self._tracks(frame))
+            return replace(so_far, tracks=self._tracks(frame))
+        self._link(frame, so_far.detections, elapsed)
+        finally_, revisions = self._settle()
+        settled = Settled(finally_.index, finally_.tracks) if finally_ else None
+        return replace(so_far, tracks=self._tracks(frame), settled=settled, revisions=revisions)
 
-    def follow(self, frame: Frame, detections: Detections) -> np.ndarray:
-        """As ``step``, but returns the (N,) identities of the detections."""
-        elapsed = self._elapsed(frame)
-        for linker in self._linkers.values():
-            linker.advance(elapsed)
-        return self._link(frame, detections, elapsed)
+    def follow(self, frame: Frame, detections: Detections) -> tuple[Outcome, Finally | None]:
+        """As ``step``, in the order of the detections: live identities (N,), and what became settled."""
+        named = self._link(frame, detections, self._pass_time(frame))
+        return named, self._settle()[0]
 
-    def _elapsed(self, frame: Frame) -> float:
-        """Frame periods since the last frame; the period is that of the first two frames."""
+    def finish(self) -> Iterator[Finally]:
+        """Settle what is still open, with as many later frames as there are."""
+        while self._open:
+            yield self._settle_oldest()[0]
+
+    def _pass_time(self, frame: Frame) -> float:
+        """Move everything on to ``frame``; frame periods since the last. The period is that of the first two frames."""
         last, self._last = self._last, frame
-        if last is None:
-            return 1.0
-        elapsed_ns = max(frame.t_mid_ns - last.t_mid_ns, 0)
-        if not self._period_ns:
-            self._period_ns = float(elapsed_ns) / max(frame.index - last.index, 1)
-        return max(elapsed_ns / self._period_ns, 1e-3) if self._period_ns else 1.0
+        elapsed = 1.0
+        if last is not None:
+            elapsed_ns = max(frame.t_mid_ns - last.t_mid_ns, 0)
+            if not self._period_ns:
+                self._period_ns = float(elapsed_ns) / max(frame.index - last.index, 1)
+            elapsed = max(elapsed_ns / self._period_ns, 1e-3) if self._period_ns else 1.0
+        for kind in self._kinds.values():
+            kind.advance(min(elapsed, LONGEST_STEP))
+        return elapsed
 
     def _coast(self) -> None:
         self._coasted += 1
         if self._coasted > LONGEST_COAST:
-            self._linkers.clear()
+            self._kinds.clear()
+            self._open.clear()
 
-    def _link(self, frame: Frame, detections: Detections, elapsed: float) -> np.ndarray:
+    def _link(self, frame: Frame, detections: Detections, elapsed: float) -> Outcome:
         self._coasted = 0
-        for label in np.unique(detections.label).tolist():
-            if label not in self._linkers:
-                self._linkers[label] = Linker(self._gates[min(max(label, 0), 1)], self._memory)
-        places = np.column_stack([detections.x_px, detections.y_px]).astype(np.float64) + self._origin(frame)
+        places = np.column_stack([detections.x_px, detections.y_px]).astype(np.float64)
+        good = np.isfinite(places).all(1) & (np.abs(places) < FARTHEST_PX).all(1)
+        places += self._origin(frame)
+        for label in np.unique(detections.label[good]).tolist():
+            if label not in self._kinds:
+                self._kinds[label] = Kind(self._gates[min(max(label, 0), 1)], self._memory, self._lag)
         area = float(frame.pixels.shape[0] * frame.pixels.shape[1])
         widening = math.sqrt(min(max(elapsed, 1.0), WIDEST_GATE**2))
-        ids = np.full(len(detections), -1)
-        for label, linker in self._linkers.items():
-            chosen = np.flatnonzero((detections.label == label) & np.isfinite(places).all(1))
-            size, intensity = (column[chosen].astype(float) for column in (detections.size_px, detections.intensity))
-            ids[chosen] = linker.link(places[chosen], size, intensity, area, self._next_id, widening)
-            self._next_id = max(self._next_id, int(ids.max(initial=-1)) + 1)
-        return ids
+        named = Outcome(np.full(len(detections), -1), np.full(len(detections), -1))
+        rows = {label: np.flatnonzero((detections.label == label) & good) for label in self._kinds}
+        looks = [np.nan_to_num(c.astype(float), posinf=1e30) for c in (detections.size_px, detections.intensity)]
+        for label, kind in self._kinds.items():
+            chosen = rows[label]
+            size, intensity = (column[chosen] for column in looks)
+            outcome = kind.link(places[chosen], size, intensity, area, widening, self._names)
+            named.track_id[chosen], named.parent_id[chosen] = outcome.track_id, outcome.parent_id
+        if self._lag:
+            self._open.append(_Open(frame, rows, len(detections)))
+        return named
+
+    def _settle(self) -> tuple[Finally | None, Revisions | None]:
+        return self._settle_oldest() if len(self._open) > self._lag else (None, None)
+
+    def _settle_oldest(self) -> tuple[Finally, Revisions | None]:
+        oldest = self._open.popleft()
+        named = Outcome(np.full(oldest.count, -1), np.full(oldest.count, -1))
+        wrong = []
+        for label, rows in oldest.rows.items():
+            outcome, correction = self._kinds[label].settle(self._names)
+            named.track_id[rows], named.parent_id[rows] = outcome.track_id, outcome.parent_id
+            wrong.append((correction.old, correction.new, correction.mother))
+        linkers = {label: s.linker for label in oldest.rows if (s := self._kinds[label].settler) is not None}
+        settled = Finally(oldest.frame.index, named, self._tables(linkers, oldest.frame, 0))
+        old, new, mother = (np.concatenate(c).astype(np.int32) for c in zip(*wrong, strict=True)) if wrong else _NONE
+        since = np.full(len(old), oldest.frame.index, np.int32)
+        return settled, Revisions(since, old, new, mother) if len(old) else None
 
     def _origin(self, frame: Frame) -> Doubles:
         """(2,) specimen coordinates, in sensor pixels, of the frame's top-left pixel."""
@@ -125,32 +187,38 @@ class KalmanTracker:
         return origin
 
     def _tracks(self, frame: Frame) -> Tracks:
-        """All objects, in ROI pixels of ``frame``."""
-        parts = [self._columns(label, linker, frame) for label, linker in self._linkers.items() if len(linker.objects)]
+        """All objects as they stand live, in ROI pixels of ``frame``."""
+        return self._tables({label: kind.live for label, kind in self._kinds.items()}, frame, self._coasted)
+
+    def _tables(self, linkers: Mapping[int, Linker], frame: Frame, coasted: int) -> Tracks:
+        parts = [self._columns(label, one, frame, coasted) for label, one in linkers.items() if len(one.objects)]
         if not parts:
             return empty_tracks()
         return Tracks(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def _columns(self, label: int, linker: Linker, frame: Frame) -> tuple[np.ndarray, ...]:
+    def _columns(self, label: int, linker: Linker, frame: Frame, coasted: int) -> tuple[np.ndarray, ...]:
         """The fields of ``Tracks``, in order, for one kind of object."""
         objects, count = linker.objects, len(linker.objects)
         per_second = 1e9 / self._period_ns if self._period_ns else 0.0
         x, y = (objects.position() - self._origin(frame)).astype(np.float32).T
-        vx, vy = (objects.v[:, 1] * per_second).astype(np.float32).T
+        vx, vy = (objects.state[:, 1, 2:4] * per_second).astype(np.float32).T
         return (
             objects.track_id.astype(np.int32),
-            np.full(count, -1, np.int32),
+            objects.parent_id.astype(np.int32),
             x,
             y,
             vx,
             vy,
             objects.sigma().astype(np.float32),
-            objects.w[:, 1].astype(np.float32),
-            (np.sqrt(objects.p[:, 1, 2]) * per_second).astype(np.float32),
+            objects.steady.astype(np.float32),
+            (np.sqrt(objects.state[:, 1, 6]) * per_second).astype(np.float32),
             np.full(count, linker.noise.walk * per_second, np.float32),
             objects.age.astype(np.int32),
-            (objects.missed + self._coasted).astype(np.int32),
+            (objects.missed + coasted).astype(np.int32),
             objects.size.astype(np.float32),
             objects.intensity.astype(np.float32),
             np.full(count, label, np.int32),
         )
+
+
+_NONE = (np.empty(0, np.int32),) * 3
