@@ -20,13 +20,13 @@ NEARBY = 12
 """Detections near a mother that are thought of as daughters; more are left out, and counted."""
 GROWN = 3
 """Sightings before an object is known well enough to be a mother."""
-PRIOR = 8.0
+PRIOR = 3.0
 """Divisions that the start values are worth."""
 
 
 MOST_REMEMBERED = 60.0
 """Divisions that make up what is typical."""
-REMEMBERED = 8000.0
+REMEMBERED = 2000.0
 """The share of objects that divide is an average over so many sightings."""
 
 
@@ -39,7 +39,7 @@ class Kinship:
     astray: float
     """By how much the sisters' midpoint strays from where the mother was expected, beyond its own error: variance."""
     apart_variance: float = 0.2
-    change: Doubles = field(default_factory=lambda: np.array([-0.3, -0.35]))
+    change: Doubles = field(default_factory=lambda: np.array([-0.3, -0.3]))
     """Daughter over mother, log size and log brightness."""
     change_variance: Doubles = field(default_factory=lambda: np.array([0.03, 0.15]))
     """Of the mean of both daughters."""
@@ -128,10 +128,10 @@ def _later(known, hits, places, chain, late, look, looks, kinship, waiting):  # 
 
 
 @njit(nogil=True, cache=True)
-def divide(
+def divide(  # type: ignore[no-untyped-def]
     state, steady, known, hits, price, spent, matched, owner,
     places, seen, begin, worth, noise, looks, kinship, waiting,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """The divisions that make the assignment cheaper: mother (K,), daughters (K, 2), gain (K,), and how many left out.
 
     price (N,): constant part of the cost of a division; spent (N,): what each object costs now; matched (N,), owner

@@ -67,7 +67,7 @@ def newcomers(
     features: Doubles,
     looks: Doubles,
     exists: Doubles,
-    first: Doubles,
+    p: Doubles,
 ) -> Objects:
     """Objects first seen at ``places`` (K, 2); looks (K, 2): size and intensity; p (3,): covariance of a start."""
     count = len(ids)

@@ -93,8 +93,8 @@ class Settler:
         later[divides] = np.maximum(later[divides], 1)
         offered = (begin == 0) | ~np.isin(parent, names)  # daughters of a division yet to come wait for its frame
         elapsed = np.array([moment.elapsed for moment in window])
-        columns = (column[offered] for column in (places, size, intensity, begin))
-        found = Sightings(*columns, elapsed, names[offered], later[offered])
+        kept = (places[offered], size[offered], intensity[offered], begin[offered])
+        found = Sightings(*kept, elapsed, names[offered], later[offered])
         return found, (np.cumsum(offered) - 1)[chain[: len(window[0].places)]]
 
     def _retire(self, before: Integers) -> None:
