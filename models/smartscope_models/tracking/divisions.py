@@ -24,6 +24,7 @@ PRIOR = 3.0
 """Divisions that the start values are worth."""
 
 
+LEAST_SHARE = 1e-4
 MOST_REMEMBERED = 60.0
 """Divisions that make up what is typical."""
 REMEMBERED = 2000.0
@@ -66,7 +67,8 @@ class Kinship:
         change of log size and brightness, squared unlikeness of the two.
         """
         if objects:
-            self.share += (float(weight.sum()) - objects * self.share) / REMEMBERED
+            self.share += min(objects / REMEMBERED, 0.3) * (float(weight.sum()) / objects - self.share)
+            self.share = max(self.share, LEAST_SHARE)
         for (apart, astray, *looks), sure in zip(observed, weight, strict=True):
             self.seen = min(self.seen + sure, MOST_REMEMBERED)
             rate = float(sure / self.seen)
@@ -112,16 +114,35 @@ def _alike(known, hits, one, other, looks, kinship):  # type: ignore[no-untyped-
 
 
 @njit(nogil=True, cache=True)
-def _later(known, hits, places, chain, late, look, looks, kinship, waiting):  # type: ignore[no-untyped-def]
-    """Does the chain (M, 2) change its look only after its first frame, on the way to a sister seen in frame ``late``?"""
+def _gauss2(x, y, variance):  # type: ignore[no-untyped-def]
+    return -0.5 * (x * x + y * y) / variance - math.log(2 * math.pi * variance)
+
+
+@njit(nogil=True, cache=True)
+def _later(centre, spread, known, hits, places, chain, late, sister, look, noise, looks, kinship, waiting):  # type: ignore[no-untyped-def]
+    """Does the chain (M, 2) of places and of looks become a daughter only after its first frame?
+
+    The sister is first seen in frame ``late``; the chain may be the mother until any frame up to that one. centre (2,)
+    and spread: where the mother is expected, and the variance per axis.
+    """
     best, at = -1e300, 0
     for j in range(late + 1):
         if math.isnan(places[j, 0]):
             continue
         score = _alike(known, hits, chain[j], look, looks, kinship) - waiting * (late - j)
+        squared = (places[j, 0] - sister[0]) ** 2 + (places[j, 1] - sister[1]) ** 2 + 1e-6
+        score += _gauss(0.5 * math.log(squared) - kinship[0], kinship[8]) - math.log(squared)
+        x, y, variance = centre[0], centre[1], spread
         for i in range(late + 1):
-            if i != j and not math.isnan(places[i, 0]):
+            if math.isnan(places[i, 0]):
+                continue
+            if i == j:
+                mx, my = 0.5 * (places[i, 0] + sister[0]), 0.5 * (places[i, 1] + sister[1])
+                score += _gauss2(mx - x, my - y, variance + kinship[9])
+            else:
+                score += _gauss2(places[i, 0] - x, places[i, 1] - y, variance)
                 score += likeness(known if i < j else chain[j], hits if i < j else 1.0, chain[i], looks)
+            x, y, variance = places[i, 0], places[i, 1], noise[0] + 2 * noise[3]
         if score > best:
             best, at = score, j
     return at > 0
@@ -194,10 +215,15 @@ def divide(  # type: ignore[no-untyped-def]
                     continue
                 if begin[b] > begin[a]:
                     a, b = b, a
-                if begin[a] > 0 and _later(
-                    known[n], hits[n], places[b], seen[b], begin[a], seen[a, begin[a]], looks, kinship, waiting
-                ):
-                    continue
+                if begin[a] > 0:
+                    centre = (cx, cy)
+                    spread = noise[3] + (1 - steady[n]) * state[n, 0, 4] + steady[n] * state[n, 1, 4]
+                    sister, look = places[a, begin[a]], seen[a, begin[a]]
+                    if _later(
+                        centre, spread, known[n], hits[n], places[b], seen[b], begin[a], sister, look,
+                        noise, looks, kinship, waiting,
+                    ):  # fmt: skip
+                        continue
                 best = spent[n] - cost
                 mother[count], pair[count, 0], pair[count, 1], gain[count] = n, a, b, best
         count += best > 0
