@@ -118,7 +118,8 @@ def test_a_flood_of_false_detections_passes() -> None:
     home = rng.uniform(10, 190, (60, 2))
     flood = rng.uniform(0, 200, (100_000, 2))
     found = [detections_of(*home.T, np.full(60, 2.0), np.full(60, 50.0), 0) for _ in range(12)]
-    found[6] = detections_of(*np.vstack([home, flood]).T, np.full(100_060, 2.0), np.full(100_060, 50.0), 0)
+    light = np.concatenate([np.full(60, 50.0), rng.uniform(1, 20, 100_000)])
+    found[6] = detections_of(*np.vstack([home, flood]).T, np.full(100_060, 2.0), light, 0)
     tracker = KalmanTracker(INSTRUMENT)
     live, final = follow(found, tracker)
     assert (live[11].track_id == live[5].track_id).mean() > 0.9

@@ -111,18 +111,18 @@ class Linker:
         none = _Pairs(np.full(count, -1), np.zeros(count, bool), np.zeros(count), *_no_families())
         if not count or not len(found):
             return none
-        noise, likely = self.noise.packed(), objects.exists * rates.detected
+        noise, looks, likely = self.noise.packed(), self._distinct_looks(), objects.exists * rates.detected
         miss, cost_of_one = -np.log(1 - likely), np.log(rates.newcomers) - np.log(likely)
         waiting = -float(np.log((1 - rates.detected) * rates.survives))
         worth = rates.worth(found.later, len(found.elapsed) - 1 - found.begin)
         known = (objects.state, objects.steady, objects.features, objects.hits.astype(float))
         chains = (found.places, described, found.begin)
         start, detection, cost, dropped = candidates(
-            *known, cost_of_one, miss, *chains, self._gate * widening, noise, self._looks, waiting
+            *known, cost_of_one, miss, *chains, self._gate * widening, noise, looks, waiting
         )
         cost -= worth[detection]
         if len(found.elapsed) > 1:
-            foresee(start, detection, cost, *known, *chains, found.elapsed, noise, self._looks)
+            foresee(start, detection, cost, *known, *chains, found.elapsed, noise, looks)
         matched, cut = assign(start, detection, cost, miss, len(found))
         spent = miss.copy()
         row = np.repeat(np.arange(count), np.diff(start))
@@ -136,7 +136,7 @@ class Linker:
         price = 2 * np.log(rates.newcomers / rates.detected) - np.log(objects.exists * self.kinship.share)
         mother, pair, gain, left_out = divide(
             *known, price, spent, matched, owner, *chains, worth,
-            noise, self._looks, self.kinship.packed(REACH * self._gate * widening), waiting,
+            noise, looks, self.kinship.packed(REACH * self._gate * widening), waiting,
         )  # fmt: skip
         stands = settle_claims(pair, gain, len(found))
         self.cut_short += cut + dropped + left_out
@@ -147,6 +147,10 @@ class Linker:
             objects.features[mother[stands]],
             np.column_stack([objects.position(), objects.sigma() ** 2])[mother[stands]],
         )  # fmt: skip
+
+    def _distinct_looks(self) -> Doubles:
+        """(3, 2) variance of one sighting, mean and variance of all; objects that all look the same tell nothing."""
+        return np.stack([*self._looks[:2], np.maximum(self._looks[2], 2 * self._looks[0])])
 
     def _learn_population(self, look: Doubles) -> None:
         """How sizes and brightnesses spread over all objects."""

@@ -152,7 +152,9 @@ class KalmanTracker:
         widening = math.sqrt(min(max(elapsed, 1.0), WIDEST_GATE**2))
         named = Outcome(np.full(len(detections), -1), np.full(len(detections), -1))
         rows = {label: np.flatnonzero((detections.label == label) & good) for label in self._kinds}
-        looks = [np.nan_to_num(c.astype(float), posinf=1e30) for c in (detections.size_px, detections.intensity)]
+        looks = [
+            np.nan_to_num(c.astype(float), posinf=1e30, neginf=0) for c in (detections.size_px, detections.intensity)
+        ]
         for label, kind in self._kinds.items():
             chosen = rows[label]
             size, intensity = (column[chosen] for column in looks)
