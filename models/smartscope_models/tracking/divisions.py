@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from smartscope_models.tracking.candidates import bin_points, cell_of
-from smartscope_models.tracking.looks import STEADY_SIGHTINGS, likeness
+from smartscope_models.tracking.looks import ODD, STEADY_SIGHTINGS, likeness
 from smartscope_models.tracking.motion import Doubles
 
 NEARBY = 12
@@ -108,7 +108,8 @@ def _alike(known, hits, one, other, looks, kinship):  # type: ignore[no-untyped-
         variance = kinship[3 + k] + looks[0, k] * (0.5 + 1 / min(hits, STEADY_SIGHTINGS))
         same = _gauss(0.5 * (one[k] + other[k]) - known[k] - kinship[1 + k], variance)
         same += _gauss(one[k] - other[k], kinship[5 + k])
-        anyone = _gauss(one[k] - looks[1, k], looks[2, k]) + _gauss(other[k] - looks[1, k], looks[2, k])
+        anyone = math.log(math.exp(_gauss(one[k] - looks[1, k], looks[2, k])) + ODD)
+        anyone += math.log(math.exp(_gauss(other[k] - looks[1, k], looks[2, k])) + ODD)
         total += max(same - anyone, -8.0)
     return total
 

@@ -99,12 +99,16 @@ class Linker:
         here = found.begin == 0
         self.rates.begin(int(here.sum()), area_px2)
         self._learn_population(look[here])
-        pairs = self._pairs(found, described, heads, look, widening)
+        expected = float(self.objects.exists.sum()) * self.rates.detected
+        crowding = self.rates.crowding(int(here.sum()), expected, area_px2) if len(self.objects) else 1.0
+        pairs = self._pairs(found, described, heads, look, widening, crowding)
         self._learn_motion(pairs, heads, here)
         self._note(pairs, found, look, here)
-        return self._conclude(pairs, found, heads, look, area_px2, next_id)
+        return self._conclude(pairs, found, heads, look, area_px2, next_id, self.rates.lasting / crowding)
 
-    def _pairs(self, found: Sightings, described: Doubles, heads: Doubles, look: Doubles, widening: float) -> _Pairs:
+    def _pairs(
+        self, found: Sightings, described: Doubles, heads: Doubles, look: Doubles, widening: float, crowding: float
+    ) -> _Pairs:
         """The cheapest explanation of all sightings."""
         objects, rates = self.objects, self.rates
         count = len(objects)
@@ -112,7 +116,8 @@ class Linker:
         if not count or not len(found):
             return none
         noise, looks, likely = self.noise.packed(), self._distinct_looks(), objects.exists * rates.detected
-        miss, cost_of_one = -np.log(1 - likely), np.log(rates.newcomers) - np.log(likely)
+        density = rates.newcomers * crowding
+        miss, cost_of_one = -np.log(1 - likely), np.log(density) - np.log(likely)
         waiting = -float(np.log((1 - rates.detected) * rates.survives))
         worth = rates.worth(found.later, len(found.elapsed) - 1 - found.begin)
         known = (objects.state, objects.steady, objects.features, objects.hits.astype(float))
@@ -133,7 +138,7 @@ class Linker:
         alone[alone] = rivals[matched[alone]] == 1
         owner = np.full(len(found), -1)
         owner[matched[matched >= 0]] = np.flatnonzero(matched >= 0)
-        price = 2 * np.log(rates.newcomers / rates.detected) - np.log(objects.exists * self.kinship.share)
+        price = 2 * np.log(density / rates.detected) - np.log(objects.exists * self.kinship.share)
         mother, pair, gain, left_out = divide(
             *known, price, spent, matched, owner, *chains, worth,
             noise, looks, self.kinship.packed(REACH * self._gate * widening), waiting,
@@ -192,7 +197,14 @@ class Linker:
         objects.missed[seen] = 0
 
     def _conclude(
-        self, pairs: _Pairs, found: Sightings, heads: Doubles, look: Doubles, area_px2: float, next_id: int
+        self,
+        pairs: _Pairs,
+        found: Sightings,
+        heads: Doubles,
+        look: Doubles,
+        area_px2: float,
+        next_id: int,
+        lasting: float,
     ) -> Outcome:
         """Give up who is gone, name who is new."""
         objects, here = self.objects, found.begin == 0
@@ -218,7 +230,7 @@ class Linker:
         names[names < 0] = next_id + np.arange((names < 0).sum())
         outcome.track_id[new] = names
         outcome.parent_id[daughters] = mothers
-        exists = np.concatenate([np.full(len(daughters), 0.99), np.full(len(born), self.rates.lasting)])
+        exists = np.concatenate([np.full(len(daughters), 0.99), np.full(len(born), lasting)])
         self._begin(outcome, new[:MOST_NEW], found, heads, look, exists[:MOST_NEW])
         return outcome
 

@@ -8,6 +8,8 @@ from numba import njit
 
 STRANGER = 0.05
 """Probability that an object's size or brightness changes so much that it tells nothing."""
+ODD = 2e-3
+"""Density, per unit of log size or brightness, of looks that no object had so far."""
 STEADY_SIGHTINGS = 6.0
 """Of an object's latest sightings, so many make up what it is known to look like."""
 
@@ -21,9 +23,11 @@ def likeness(known, hits, seen, looks):  # type: ignore[no-untyped-def]
     total = 0.0
     for k in range(2):
         variance = looks[0, k] * (1 + 1 / min(hits, STEADY_SIGHTINGS))
-        same = math.exp(-0.5 * (known[k] - seen[k]) ** 2 / variance) / math.sqrt(variance)
-        anyone = math.exp(-0.5 * (seen[k] - looks[1, k]) ** 2 / looks[2, k]) / math.sqrt(looks[2, k])
-        total += math.log(((1 - STRANGER) * same + STRANGER * anyone + 1e-12) / (anyone + 1e-12))
+        same = math.exp(-0.5 * (known[k] - seen[k]) ** 2 / variance) / math.sqrt(2 * math.pi * variance)
+        anyone = (
+            math.exp(-0.5 * (seen[k] - looks[1, k]) ** 2 / looks[2, k]) / math.sqrt(2 * math.pi * looks[2, k]) + ODD
+        )
+        total += math.log((1 - STRANGER) * same / anyone + STRANGER)
     return total
 
 

@@ -11,6 +11,8 @@ from smartscope_models.tracking.objects import Integers
 
 LEAST, MOST = 0.5, 0.999
 """Of the probabilities of detection and survival."""
+FLOOD = 8.0
+"""Times the usual number of newcomers, and so many more: then most of them are false."""
 FALSE_AGAIN = 0.2
 """Probability that something is taken for the return of a false detection."""
 LIKELY_GONE = 0.02
@@ -34,6 +36,12 @@ class Rates:
         """The first frame's density says how many newcomers to expect: a few of a hundred."""
         if not self.newcomers:
             self.newcomers = 0.03 * max(detections, 1) / max(area_px2, 1.0)
+
+    def crowding(self, detections: int, expected: float, area_px2: float) -> float:
+        """How many times more newcomers than usual this frame must hold; 1 unless it is a flood."""
+        usual = self.newcomers * max(area_px2, 1.0)
+        surplus = detections - expected
+        return surplus / usual if surplus > FLOOD * usual + FLOOD else 1.0
 
     def learn_newcomers(self, newcomers: int, detections: int, area_px2: float) -> None:
         """From one frame; a flood counts as a few frames' worth only, and at least one in a hundred is new."""
