@@ -117,14 +117,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     parser.add_argument("--ctc", type=Path)
     parser.add_argument("--peers-python")
+    parser.add_argument("--peer-python", action="append", default=[], help="NAME=PYTHON of a peer that has its own")
     parser.add_argument("--evaluator", help="folder of the frozen evaluators")
     given = parser.parse_args()
     evaluator = Evaluator.at(given.evaluator)
     mine, seeds, python = [ours("now"), ours("settled")], given.seeds, given.peers_python
     runners = evaluator.folder / "peers"
+    pythons = {"": python, **dict(text.split("=", 1) for text in given.peer_python)}
 
     def all_tools(gate_px: float, **more: float) -> list[Linking]:
-        return [*mine, *(peers(python, runners, gate_px, more) if python else [])]
+        return [*mine, *(peers(pythons, runners, gate_px, more) if python else [])]
 
     figures: dict[str, Any] = {"benchmark": "tracking", "machine": machine(), "seeds": seeds}
     figures["link_step"] = link_step(seeds[0])

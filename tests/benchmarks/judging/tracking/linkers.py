@@ -45,14 +45,17 @@ def ours(output: str) -> Linking:
     return Linking(f"smartscope {output}", command, "--report", named_output=False)
 
 
-def peers(python: str, runners: Path, gate_px: float, more: Mapping[str, Any]) -> list[Linking]:
-    """Each peer as its runner comes, and with the right gate and settings; ``more``: those of btrack for these data."""
+def peers(pythons: Mapping[str, str], runners: Path, gate_px: float, more: Mapping[str, Any]) -> list[Linking]:
+    """Each peer as its runner comes, and with the right gate and settings; ``more``: those of btrack for these data.
+
+    pythons: interpreter by peer, and of the others under "".
+    """
     found = []
     for name, settings in TUNED.items():
         for label, given in (("default", {}), ("tuned", settings)):
             if label == "tuned":
                 given = {"gate-px": gate_px, **given, **(more if name == "btrack" else {})}
             options = [text for key, value in given.items() for text in (f"--{key}", str(value))]
-            command = (python, str(runners / f"{name}_link.py"), *options)
+            command = (pythons.get(name, pythons[""]), str(runners / f"{name}_link.py"), *options)
             found.append(Linking(f"{name} {label}", command, "--timing", named_output=True))
     return found
