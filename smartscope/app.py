@@ -354,6 +354,7 @@ def status(rig: Rig) -> dict[str, Any]:
         "budget_j_per_cm2": dose.budget_j_per_cm2 if dose.budget_j_per_cm2 < float("inf") else None,
         "signal_to_noise": result.quality.get("signal_to_noise") if result else None,
         **{name: result.quality[name] for name in MOLECULE_FIGURES if result and name in result.quality},
+        **({"events": happened} if (happened := rig.pipeline.happened.counts()) else {}),
         "latency_p50_ms": p50_ms,
         "latency_p95_ms": p95_ms,
         "recorder_fullness": rig.diary.recorder.statistics().queue_fullness if rig.diary.recorder else 0.0,
@@ -385,6 +386,8 @@ def _look(rig: Rig) -> tuple[float, float | None, str]:
         said += f", signal-to-noise {snr:.1f}"
     if "localizations" in now:
         said += f", {now['localizations']:,.0f} molecules"
+    if "events" in now:
+        said += f", {sum(now['events'].values())} events"
     if now["budget_j_per_cm2"]:
         said += f", dose {now['dose_j_per_cm2']:.0f} of {now['budget_j_per_cm2']:.0f} J/cm2"
     if config.frames is not None:

@@ -156,13 +156,15 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
 @app.command()
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    form: Annotated[str, typer.Option("--format", help="thunderstorm (CSV) or picasso (HDF5 and YAML).")],
+    form: Annotated[
+        str, typer.Option("--format", help="Of molecules: thunderstorm, picasso. Of tracks: trackmate, geff, ctc.")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Where to; without it, RUN/exports.")
+        Path | None, typer.Option("--output", metavar="PATH", help="Where to; without it, RUN/exports.")
     ] = None,
     drift_corrected: Annotated[bool, typer.Option(help="Take off the drift that the run measured.")] = False,
 ) -> None:
-    """Write single molecules of a run for another program."""
+    """Write single molecules or tracks of a run for another program."""
     from smartscope.exporting import FORMATS, export_run
 
     if form not in FORMATS:

@@ -16,6 +16,8 @@ from smartscope.localization_files.table import MoleculeTable
 from smartscope.localization_files.thunderstorm import ThunderStormWriter
 from smartscope.recorder import folder as files
 from smartscope.recorder.reader import RunReader
+from smartscope.track_files.forms import TRACK_FORMATS, WrittenTracks
+from smartscope.tracks_of_run import tracks_of_run
 from smartscope.whole_files import written_whole
 
 BLOCK = 1 << 16
@@ -72,7 +74,9 @@ class Drift:
         return np.interp(frame, self.frame, self.x_nm), np.interp(frame, self.frame, self.y_nm)
 
 
-def export_run(folder: Path, form: str, output: Path | None = None, *, drift_corrected: bool = False) -> Exported:
+def export_run(
+    folder: Path, form: str, output: Path | None = None, *, drift_corrected: bool = False
+) -> Exported | WrittenTracks:
     """Write the results of a run, also of one that was killed or goes on, in one of ``FORMATS``.
 
     Without ``output`` the file goes to the run's folder ``exports``.
@@ -80,13 +84,28 @@ def export_run(folder: Path, form: str, output: Path | None = None, *, drift_cor
     Raises:
         InputError: the folder is no run, has no such results or tells no drift, or the file cannot be written.
     """
-    run, (suffix, write) = RunReader(folder), FORMATS[form]
+    if form in TRACK_FORMATS:
+        return _export_tracks(folder, form, output, drift_corrected=drift_corrected)
+    run, (suffix, write) = RunReader(folder), MOLECULE_FORMATS[form]
     molecules = Molecules(run, _pixel_size_nm(run), _drift(run) if drift_corrected else None)
     run.molecules()  # refused before a folder is made
     if output is None:
         output = folder / "exports" / f"localizations{'_drift_corrected' if drift_corrected else ''}{suffix}"
         output.parent.mkdir(exist_ok=True)
     return write(molecules, output)
+
+
+def _export_tracks(folder: Path, form: str, output: Path | None, *, drift_corrected: bool) -> WrittenTracks:
+    if drift_corrected:
+        raise InputError(
+            "drift is taken off single molecules only", where=form, remedy="export without --drift-corrected"
+        )
+    run, (name, write) = RunReader(folder), TRACK_FORMATS[form]
+    table = tracks_of_run(run, _pixel_size_nm(run) / 1000)
+    if output is None:
+        output = folder / "exports" / name
+        output.parent.mkdir(exist_ok=True)
+    return write(table, output, folder / files.RESULTS)
 
 
 def _thunderstorm(molecules: Molecules, output: Path) -> Exported:
@@ -113,11 +132,12 @@ def _picasso(molecules: Molecules, output: Path) -> Exported:
     return Exported(output, writer.written, writer.left_out)
 
 
-FORMATS: Mapping[str, tuple[str, Callable[[Molecules, Path], Exported]]] = {
+MOLECULE_FORMATS: Mapping[str, tuple[str, Callable[[Molecules, Path], Exported]]] = {
     "thunderstorm": (".csv", _thunderstorm),
     "picasso": (".hdf5", _picasso),
 }
 """Name → ending of the file, and what writes it."""
+FORMATS = (*MOLECULE_FORMATS, *TRACK_FORMATS)
 
 
 def _pixel_size_nm(run: RunReader) -> float:

@@ -6,16 +6,24 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from smartscope.errors import StageFailed
-from smartscope.frame import Frame
+from smartscope.event_tally import EventTally
 from smartscope.grabber import Window
 from smartscope.ports import READABLE, Clock, Model, model_facts
 from smartscope.result import Result, StageTiming
+from smartscope.soundness import check_answer
 
 LATE_IN_A_ROW = 20
 """So many late answers in a row mean that the stage does not fit the machine: it has failed."""
+
+
+_TOLD_BY = {
+    "detections": ("detections",),
+    "localizations": ("localizations",),
+    "tracks": ("tracks", "settled", "revisions"),
+    "events": ("events",),
+}
+"""Name of ``READABLE`` → the parts of a result that it stands for."""
 
 
 class Abandoned(Exception):
@@ -67,6 +75,8 @@ class Pipeline:
         self.fallbacks: list[FallBack] = []
         self.fell_back = 0
         """Results that a fall-back had part in."""
+        self.happened = EventTally()
+        """Events in the results so far."""
         self.on_fallback: Callable[[FallBack], None] = lambda fallback: None
         """Told of each hand-over, on the thread that found the fault."""
 
@@ -118,6 +128,8 @@ class Pipeline:
         if late := [timing.why for timing in timings if timing.outcome == "late"]:
             result = replace(result, trust=0.0, why_trust="; ".join(late))
         self.fell_back += bool(self.fallbacks)
+        if result.events is not None:
+            self.happened.add(result.events)
         return replace(result, timings=tuple(timings), ready_ns=self._clock.now_ns())
 
     def abandon(self, stage: Stage, since_ns: int, why: str) -> bool:
@@ -187,8 +199,7 @@ class Pipeline:
         model = stage.model
         self._note_busy(stage, started_ns, turn)
         try:
-            answer = model.step(window[-1 - model.history :], so_far)
-            _check(answer, so_far.frame)
+            answer = check_answer(model.step(window[-1 - model.history :], so_far), so_far)
         except StageFailed:
             raise
         except Exception as error:
@@ -227,28 +238,6 @@ def _failed(stage: Stage, what: str) -> StageFailed:
     return StageFailed(what, where=f"model {stage.name}", remedy="mend the model, or take it out of the pipeline")
 
 
-def _check(answer: object, frame: Frame) -> None:
-    """Nonsense must not reach a policy: wrong type, wrong frame, wrong shape, not finite."""
-    if not isinstance(answer, Result):
-        raise StageFailed(f"returned {type(answer).__name__} instead of a Result")
-    if answer.frame is not frame:
-        raise StageFailed("returned a Result about another frame")
-    if answer.image is not None and answer.image.shape != frame.pixels.shape:
-        raise StageFailed(f"returned an image of shape {answer.image.shape} for a frame of {frame.pixels.shape}")
-    fine = answer.super_resolved
-    if fine is not None and fine.image.shape != tuple(fine.scale * edge for edge in frame.pixels.shape):
-        what = f"a super-resolved image of {fine.image.shape} for a frame of {frame.pixels.shape}"
-        raise StageFailed(f"returned {what}, {fine.scale} times finer")
-    for name, trust in (("trust", answer.trust), ("trust in the image", answer.image_trust)):
-        if trust is not None and not 0.0 <= trust <= 1.0:
-            raise StageFailed(f"returned a {name} of {trust}, outside 0..1")
-    if not all(np.isfinite(value) for value in answer.quality.values()):
-        raise StageFailed(f"returned quality figures that are not finite: {dict(answer.quality)}")
-    for table in (answer.detections, answer.tracks, answer.localizations):
-        if table is not None and not (np.isfinite(table.x_px).all() and np.isfinite(table.y_px).all()):
-            raise StageFailed(f"returned positions that are not finite in {type(table).__name__}")
-
-
 def _with_origins(answer: Result, so_far: Result, reads: frozenset[str]) -> Result:
     """The answer of a model that ``reads`` these values, saying what in it rests on the denoised image.
 
@@ -261,8 +250,8 @@ def _with_origins(answer: Result, so_far: Result, reads: frozenset[str]) -> Resu
     if answer.image is not so_far.image or reads & so_far.from_image or figures:
         marks |= {
             name
-            for name in ("detections", "localizations", "tracks")
-            if getattr(answer, name) is not getattr(so_far, name)
+            for name, parts in _TOLD_BY.items()
+            if any(getattr(answer, part) is not getattr(so_far, part) for part in parts)
         }
         marks |= {name for name, value in answer.quality.items() if so_far.quality.get(name) != value}
     replaced = so_far.image is not None and answer.image is not so_far.image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -129,6 +129,10 @@ EVENT_KINDS = ("division", "fission", "fusion", "flash", "arrest", "abnormal")
 something that moved stands still; abnormal: it moves as it never did."""
 
 
+EVENT_STATUS = ("provisional", "confirmed", "withdrawn")
+"""Of ``Events.status``, by number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """What happened, as far as it became known with this frame; columns of length N, places in ROI pixels.
@@ -141,7 +145,7 @@ class Events:
     kind: Ints
     """Index into ``EVENT_KINDS``."""
     status: Ints
-    """0 provisional, 1 confirmed, 2 withdrawn."""
+    """Index into ``EVENT_STATUS``."""
     onset_frame: Ints
     """Index of the frame with which it began."""
     x_px: Floats
@@ -154,6 +158,21 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.event_id)
+
+
+Table = Detections | Localizations | Tracks | Revisions | Events
+"""What consists of columns of one length."""
+
+
+_COLUMNS: Mapping[type[Any], Mapping[str, np.dtype[Any]]] = {
+    kind: {item.name: np.dtype(np.int32 if item.type == "Ints" else np.float32) for item in fields(kind)}
+    for kind in (Detections, Localizations, Tracks, Revisions, Events)
+}
+
+
+def columns_of(kind: type[Table]) -> Mapping[str, np.dtype[Any]]:
+    """Names and dtypes of the columns of a kind of table, in order; a model's own kind counts as the one it extends."""
+    return next(_COLUMNS[base] for base in kind.__mro__ if base in _COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +283,12 @@ def empty_tracks() -> Tracks:
     """No tracks."""
     f, i = np.empty(0, np.float32), np.empty(0, np.int32)
     return Tracks(i, i, f, f, f, f, f, f, f, f, i, i, f, f, i)
+
+
+def empty_revisions() -> Revisions:
+    """No identity is taken back."""
+    none = np.empty(0, np.int32)
+    return Revisions(none, none, none, none)
 
 
 def empty_events() -> Events:

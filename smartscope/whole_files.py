@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,3 +30,27 @@ def written_whole(output: str | Path, source: str | Path) -> Iterator[Path]:
         raise InputError(what, where=str(output), remedy="check folder and disk") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(output: str | Path, source: str | Path) -> Iterator[Path]:
+    """The same for a folder, which must not be there yet, or be empty.
+
+    Raises:
+        InputError: something is at ``output`` already, or it cannot be written.
+    """
+    target = Path(output)
+    if target.absolute() == Path(source).absolute() or target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise InputError("exists already", where=str(output), remedy="remove it, or name another output")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.mkdir()
+        yield part
+        if target.is_dir():
+            target.rmdir()
+        part.replace(target)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise InputError(what, where=str(output), remedy="check folder and disk") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -16,6 +16,7 @@ from smartscope.ports import Instrument, Model, TaskInputs, model_facts
 from smartscope.result import Detections, Result
 from smartscope_models.denoise.choosing import chosen_denoiser
 from smartscope_models.detection.objects import detections_of
+from smartscope_models.detection.writing import masks_writer, write_detections
 from smartscope_models.estimate import chosen_frames, estimate_noise
 from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
 from smartscope_models.tables import NEEDED, DetectionTable, read_detections, write_table
@@ -24,8 +25,9 @@ from smartscope_models.tracking.linker import Outcome
 
 Report = Callable[[int, int], None]
 Identities = np.ndarray[Any, np.dtype[np.int64]]
-DETECTION_COLUMNS = ("frame", "x_px", "y_px", "size_px", "intensity", "label")
 TRACK_COLUMNS = ("frame", "track_id", "x_px", "y_px", "parent_id")
+DETECTOR = "smartscope_models.detection:ObjectDetector"
+"""The model unless another is named."""
 CELL_SIZE_PX = 6.0
 """Objects of a table without ``label`` count as cells where their median size is above this."""
 
@@ -55,16 +57,28 @@ class DenoiseTask:
 
 
 class DetectTask:
-    """TIFF → CSV ``frame,x_px,y_px,size_px,intensity,label``. Options: ``model``, and those of the model."""
+    """TIFF → CSV ``frame,x_px,y_px,size_px,intensity,label``; a network's with ``probability`` and what else it says.
+
+    Options: ``model`` (``detect``), those of the model, and ``masks``: a TIFF of outlines beside the table. In it a
+    pixel is the object's ``mask_id``, a further column of the table; 0 where none is, and of spots, which have none.
+    """
 
     def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
-        """Detect in every frame; raises InputError for a movie that cannot be read."""
+        """Detect in every frame.
+
+        Raises:
+            InputError: the movie cannot be read.
+            PluginError: masks are asked of a model that tells no outlines.
+        """
+        options = dict(inputs.options)
+        masks = options.pop("masks", None)
         with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
             instrument, known = instrument_for(movie, inputs)
-            name, model = named_model(inputs.options, "model", "detect_spots", instrument)
+            name, model = named_model(options, "model", DETECTOR, instrument)
             watch = Stopwatch()
-            count = write_table(part, DETECTION_COLUMNS, _detection_rows(model, movie, watch, report))
-        return {"model": name, "detections": count, **watch.figures(), **known}
+            with masks_writer(masks, inputs.source, name, model, movie) as draw:
+                count = write_detections(part, results(model, movie, watch), len(movie), report, draw)
+        return {"model": name, **model_facts(model), "detections": count, **watch.figures(), **known}
 
 
 class TrackTask:
@@ -191,18 +205,6 @@ def results(model: Model, movie: TiffMovie, watch: Stopwatch) -> Iterator[tuple[
         with watch:
             result = model.step(recent, Result(frame))
         yield frame, result
-
-
-def _detection_rows(model: Model, movie: TiffMovie, watch: Stopwatch, report: Report) -> Iterator[tuple[object, ...]]:
-    for frame, result in results(model, movie, watch):
-        if (found := result.detections) is not None:
-            for x, y, size, intensity, label in zip(*_columns(found), strict=True):
-                yield frame.index, x, y, size, intensity, int(label)
-        report(frame.index + 1, len(movie))
-
-
-def _columns(found: Detections) -> list[list[float]]:
-    return [c.astype(float).tolist() for c in (found.x_px, found.y_px, found.size_px, found.intensity, found.label)]
 
 
 def _track_rows(

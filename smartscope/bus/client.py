@@ -14,8 +14,8 @@ Listen to what happens, for as long as the loop runs (plain pyzmq does the same 
             print(topic, header["seq"], {name: array.shape for name, array in arrays.items()})
 
 A viewer asks for ``latest`` each time it is ready to draw: however slow it is, it always gets the newest picture. A
-subscriber that is slower than the stream loses messages and sees old ones. Pictures: ``image`` (H, W); detections and
-tracks: columns of length N. A client belongs to one thread.
+subscriber that is slower than the stream loses messages and sees old ones. Pictures: ``image`` (H, W); tables, as
+detections, tracks and events: columns of length N. A client belongs to one thread.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Client:
     def latest(
         self, stream: str = "raw", *, max_size: int | None = None, window: tuple[float, float] | None = None
     ) -> tuple[dict[str, Any], Arrays] | None:
-        """The newest item of ``raw``, ``denoised``, ``detections`` or ``tracks``; None before the first.
+        """The newest item of a stream, as ``raw``, ``denoised``, ``tracks`` or ``events``; None before the first.
 
         Pictures: ``max_size`` limits their longest side (block means; ``header["shrunk_by"]`` says how much),
         ``window`` = (low, high) makes them uint8.
@@ -160,8 +160,9 @@ class Client:
         """Messages as they come, of topics that begin so; none named: every event, no data.
 
         Topics: ``session``, ``state``, ``config`` (their last values come first), ``decision``, ``alarm``,
-        ``heartbeat``, ``metrics``; ``frame.raw``, ``frame.denoised``, ``detections``, ``tracks``. The same in plain
-        pyzmq (5601 for events, 5602 for data)::
+        ``heartbeat``, ``metrics``; as data ``frame.raw``, ``frame.denoised``, ``frame.super_resolved``, ``detections``,
+        ``localizations``, ``tracks``, ``settled`` (tracks of an earlier frame, for good), ``revisions`` (identities
+        taken back) and ``events`` (in the specimen). The same in plain pyzmq (5601 for events, 5602 for data)::
 
             sub = zmq.Context().socket(zmq.SUB)
             sub.connect("tcp://127.0.0.1:5602")

@@ -48,6 +48,9 @@ class ControlHandlers:
     """Keys of ``limits`` with tighter values in, all limits out, as they are before ``--arm clamped`` reduces them."""
 
 
+Stream = Literal[
+    "raw", "denoised", "super_resolved", "detections", "localizations", "tracks", "settled", "revisions", "events"
+]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -55,7 +58,7 @@ class LatestParams(BaseModel):
     """What a viewer asks for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    stream: Literal["raw", "denoised", "super_resolved", "detections", "localizations", "tracks"] = "raw"
+    stream: Stream = "raw"
     max_size: Annotated[int, Field(ge=1)] | None = None
     """Longest side of the picture, pixels; None: as it is."""
     window: tuple[Finite, Finite] | None = None

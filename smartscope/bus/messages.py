@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 from pydantic.json_schema import models_json_schema
 
+from smartscope.result import EVENT_KINDS, EVENT_STATUS
+
 VERSION = "1.0"
 MAX_ARRAYS = 64
 
@@ -124,6 +126,8 @@ class Metrics(Header):
     ring_resolution_nm: float | None = None
     localizations: float | None = None
     """Molecules found so far."""
+    events: Mapping[str, int] = {}
+    """How often each kind of event happened so far; withdrawn ones do not count."""
     exposure_ms: float | None = None
     lights_mw: Mapping[str, float] = {}
     dose_j_per_cm2: float | None = None
@@ -185,6 +189,38 @@ class Tracks(Data):
     type: Literal["tracks"]
 
 
+class Settled(Data):
+    """Tracks of an earlier frame whose identities will not change any more: the columns of ``tracks``.
+
+    ``frame`` is the one with which they became known; places are in the pixels of ``settled_frame``.
+    """
+
+    type: Literal["settled"]
+    settled_frame: int = -1
+
+
+class Revisions(Data):
+    """Identities in ``tracks`` that turned out wrong: columns of length N >= 1, one row for each.
+
+    From ``since_frame`` until the message before this one, what was told as ``track_id`` is ``now_id``, whose mother is
+    ``parent_id``.
+    """
+
+    type: Literal["revisions"]
+
+
+class Events(Data):
+    """What happened in the specimen: columns of length N >= 1, a row for each event that is new or has changed.
+
+    ``kind`` and ``status`` are indices into ``kinds`` and ``statuses``. Not the events endpoint, whose messages tell
+    what the controller does.
+    """
+
+    type: Literal["events"]
+    kinds: tuple[str, ...] = EVENT_KINDS
+    statuses: tuple[str, ...] = EVENT_STATUS
+
+
 RequestId = StrictInt | StrictFloat | str | None
 
 
@@ -216,7 +252,7 @@ class Reply(Item):
 
 
 _EVENTS = (SessionStart, SessionEnd, State, Configuration, Decision, Alarm, Heartbeat, Metrics)
-_DATA = (Image, Detections, Localizations, Tracks)
+_DATA = (Image, Detections, Localizations, Tracks, Settled, Revisions, Events)
 
 
 def _type_of(message: type[Header]) -> str:

@@ -17,7 +17,7 @@ import zmq
 
 from smartscope.bus.messages import EVENT_TYPES, VERSION
 from smartscope.bus.sockets import Endpoints, Socket, high_water_mark, keys_for
-from smartscope.bus.streams import TOPICS, content_of
+from smartscope.bus.streams import NOTICES, TOPICS, Content, content_of
 from smartscope.bus.wire import Arrays, Parts, encode
 from smartscope.clock import LiveClock
 from smartscope.config import BusConfig
@@ -80,6 +80,7 @@ class Publisher:
             "super_resolved": self._fine,
         }
         self._queue: BoundedQueue[tuple[str, dict[str, Any], int]] = BoundedQueue(EVENTS_WAITING)
+        self._notices: BoundedQueue[Content] = BoundedQueue(EVENTS_WAITING)
         self._newest: dict[str, tuple[int, Frame | Result]] = {}
         self._offered: Counter[str] = Counter()
         self._sent: Counter[str] = Counter()
@@ -110,17 +111,22 @@ class Publisher:
             self._bell.set()
 
     def offer_result(self, result: Result) -> None:
-        """Show what models said: images, detections, molecules and tracks, those that are there."""
+        """Show what models said: images, detections, molecules, tracks and events, those that are there."""
         parts = {
             "denoised": result.image,
             "super_resolved": result.super_resolved,
             "detections": result.detections,
             "localizations": result.localizations,
             "tracks": result.tracks,
+            "settled": result.settled,
         }
         for stream, part in parts.items():
             if part is not None:
                 self._note(stream, result)
+        for stream in NOTICES:
+            if (content := content_of(stream, result)) is not None:
+                self._note(stream, result)
+                self._notices.offer(content)
         if self._results.put(result) is None:
             self._bell.set()
 
@@ -146,7 +152,7 @@ class Publisher:
 
     def statistics(self) -> PublisherStatistics:
         """Counts so far."""
-        boxes = (self._frames, self._results, self._images, self._fine, self._queue)
+        boxes = (self._frames, self._results, self._images, self._fine, self._queue, self._notices)
         dropped = sum(box.statistics().displaced for box in boxes)
         return PublisherStatistics(self._offered.copy(), self._sent.copy(), dropped, self._rejected, self._why_rejected)
 
@@ -214,25 +220,32 @@ class Publisher:
             self._remembered[kind] = parts
 
     def _send_data(self) -> None:
+        while notice := self._notices.take():  # before the tracks that follow from them
+            if self._wanted(notice.stream):
+                self._send_content(notice)
         if result := self._results.take():
-            for stream in ("detections", "localizations", "tracks"):
-                self._send_content(stream, result)
+            for stream in ("detections", "localizations", "tracks", "settled"):
+                self._send_item(stream, result)
             if result.image is not None:
                 self._images.put(result)
             if result.super_resolved is not None:
                 self._fine.put(result)
         for stream, box in self._paced.items():
             if box.statistics().waiting and self._turn_of(stream, self._interval_ns):
-                self._send_content(stream, box.take())
+                self._send_item(stream, box.take())
 
-    def _send_content(self, stream: str, item: Frame | Result | None) -> None:
-        if not any(TOPICS[stream].encode().startswith(prefix) for prefix in self._subscribed):
-            return
-        if item and (content := content_of(stream, item)):
-            header = content.header(self.session, self._sent[stream], self.clock.now_ns())
-            if parts := self._encoded(header, content.arrays):
-                self._data.send_multipart(parts, copy=True)
-                self._sent[stream] += 1
+    def _wanted(self, stream: str) -> bool:
+        return any(TOPICS[stream].encode().startswith(prefix) for prefix in self._subscribed)
+
+    def _send_item(self, stream: str, item: Frame | Result | None) -> None:
+        if item and self._wanted(stream) and (content := content_of(stream, item)):
+            self._send_content(content)
+
+    def _send_content(self, content: Content) -> None:
+        header = content.header(self.session, self._sent[content.stream], self.clock.now_ns())
+        if parts := self._encoded(header, content.arrays):
+            self._data.send_multipart(parts, copy=True)
+            self._sent[content.stream] += 1
 
     def _encoded(self, header: Mapping[str, Any], arrays: Arrays | None) -> Parts | None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from smartscope.bus.messages import VERSION
 from smartscope.bus.wire import Arrays
 from smartscope.frame import Frame
-from smartscope.result import Detections, Localizations, Result, SuperResolved, Tracks
+from smartscope.result import EVENT_KINDS, EVENT_STATUS, Result, SuperResolved, Table, columns_of
 
 _UNITS = {
     "x_px": "px",
@@ -28,6 +28,8 @@ _UNITS = {
     "background": "photons",
     "vx_px_s": "px/s",
     "vy_px_s": "px/s",
+    "v_error_px_s": "px/s",
+    "diffusion_px2_s": "px^2/s",
     "intensity": "e",
     "age_frames": "frames",
     "missed_frames": "frames",
@@ -40,8 +42,14 @@ TOPICS: Mapping[str, str] = {
     "detections": "detections",
     "localizations": "localizations",
     "tracks": "tracks",
+    "settled": "settled",
+    "revisions": "revisions",
+    "events": "events",
 }
-"""Each data stream, and the topic it travels under."""
+"""Each data stream, and the topic it travels under. None begins as another: who asks for one must not get two."""
+
+NOTICES = ("revisions", "events")
+"""Streams that are told once, and so not displaced by newer results; they say nothing where nothing happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,6 @@ class Content:
 
     type: str
     stream: str
-    frame: Frame
     fields: Mapping[str, Any]
     arrays: Arrays
 
@@ -62,9 +69,6 @@ class Content:
             "stream": self.stream,
             "session": session,
             "seq": seq,
-            "frame": self.frame.index,
-            "t_ns": self.frame.t_mid_ns,
-            "t_received_ns": self.frame.t_received_ns,
             "t_published_ns": t_published_ns,
             **self.fields,
         }
@@ -73,27 +77,46 @@ class Content:
 def content_of(stream: str, item: Frame | Result) -> Content | None:
     """What ``stream`` has to say about a frame or a result; None where it says nothing."""
     if isinstance(item, Frame):
-        return Content("frame", stream, item, _acquisition(item), {"image": (item.pixels, "adu")})
+        return Content("frame", stream, _acquisition(item), {"image": (item.pixels, "adu")})
     if stream == "denoised" and item.image is not None:
         fields = {**_acquisition(item.frame), **_verdict(item)}
         arrays: Arrays = {"image": (item.image, "adu")}
         if item.residual_map is not None:
             arrays = {**arrays, "residual_map": (item.residual_map, "")}
-        return Content("frame", stream, item.frame, fields, arrays)
+        return Content("frame", stream, fields, arrays)
     if stream == "super_resolved" and (fine := item.super_resolved) is not None:
         arrays = {"image": (fine.image, "e")}
         if fine.error_map is not None:
             arrays = {**arrays, "error_map": (fine.error_map, "sigma")}
         fields = {**_acquisition(item.frame), **_verdict(item), **_fine(fine)}
-        return Content("frame", stream, item.frame, fields, arrays)
-    tables = {"detections": item.detections, "localizations": item.localizations, "tracks": item.tracks}
-    table = tables.get(stream)
-    return None if table is None else Content(stream, stream, item.frame, _verdict(item), _columns(table))
+        return Content("frame", stream, fields, arrays)
+    if (table := _table(stream, item)) is None or (stream in NOTICES and not len(table)):
+        return None
+    return Content(stream, stream, {**_stamps(item.frame), **_verdict(item), **_about(stream, item)}, _columns(table))
 
 
-def _columns(table: Detections | Localizations | Tracks) -> Arrays:
-    names = [field.name for field in dataclasses.fields(table)]
-    return {name: (getattr(table, name), _UNITS.get(name, "")) for name in names}
+def _table(stream: str, result: Result) -> Table | None:
+    if stream == "settled":
+        return None if result.settled is None else result.settled.tracks
+    tables = {
+        "detections": result.detections,
+        "localizations": result.localizations,
+        "tracks": result.tracks,
+        "revisions": result.revisions,
+        "events": result.events,
+    }
+    return tables.get(stream)
+
+
+def _columns(table: Table) -> Arrays:
+    return {name: (getattr(table, name), _UNITS.get(name, "")) for name in columns_of(type(table))}
+
+
+def _about(stream: str, result: Result) -> dict[str, Any]:
+    """What a reader of this table has to know beside its columns."""
+    if stream == "settled" and result.settled is not None:
+        return {"settled_frame": result.settled.frame}
+    return {"kinds": EVENT_KINDS, "statuses": EVENT_STATUS} if stream == "events" else {}
 
 
 def _verdict(result: Result) -> dict[str, Any]:
@@ -119,8 +142,13 @@ def _fine(fine: SuperResolved) -> dict[str, Any]:
     }
 
 
+def _stamps(frame: Frame) -> dict[str, Any]:
+    return {"frame": frame.index, "t_ns": frame.t_mid_ns, "t_received_ns": frame.t_received_ns}
+
+
 def _acquisition(frame: Frame) -> dict[str, Any]:
     return {
+        **_stamps(frame),
         "t_start_ns": frame.t_start_ns,
         "t_end_ns": frame.t_end_ns,
         "epoch": frame.epoch,

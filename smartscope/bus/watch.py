@@ -14,13 +14,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from smartscope.bus.client import DEFAULT_ENDPOINT, Client, ClientError, Message
+from smartscope.bus.client import DEFAULT_ENDPOINT, EVENTS, Client, ClientError, Message
 from smartscope.errors import BusError
 
 SILENCE_S = 3.0
 """So long without a heartbeat, and the controller counts as gone."""
 _STALE_MS = 1000.0
 _DECISIONS_SHOWN = 8
+_EVENTS_SHOWN = 5
 _PASSED_OVER = {"too old": "stale_results", "not trusted": "untrusted_results", "by fall-back": "fallback_results"}
 
 
@@ -32,6 +33,8 @@ class Board:
         self.state = "unknown"
         self.metrics: dict[str, Any] = {}
         self.decisions: deque[str] = deque(maxlen=_DECISIONS_SHOWN)
+        self.events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
+        """Of the specimen, the last ones."""
         self.alarm = ""
         self._frame_ns: int | None = None
         self._published_ns = 0
@@ -52,6 +55,8 @@ class Board:
                 self._frame_ns = header["t_published_ns"] - round(header["frame_age_ms"] * 1e6)
             case "decision":
                 self.decisions.append(decision_line(header))
+            case "events":
+                self.events.extend(event_lines(message))
             case "alarm":
                 self.alarm = header["what"]
 
@@ -78,6 +83,7 @@ class Board:
             ("molecules found", _number(known, "localizations", "{:,.0f}")),
             ("localised within", _number(known, "localization_error_nm", "{:.1f} nm")),
             ("ring resolution", _number(known, "ring_resolution_nm", "{:.0f} nm")),
+            ("events", ", ".join(f"{count} {kind}" for kind, count in known.get("events", {}).items())),
             ("exposure", _number(known, "exposure_ms", "{:.4g} ms")),
             ("power", lights),
             ("dose", _number(known, "dose_j_per_cm2", "{:.4g} J/cm²")),
@@ -107,7 +113,21 @@ class Board:
         table = Table.grid(padding=(0, 2))
         for name, value in self.figures():
             table.add_row(name, Text(value, style="dim" if stale else ""))
-        return Group(*parts, table, *(Text(decision) for decision in self.decisions))
+        return Group(*parts, table, *(Text(line) for line in (*self.events, *self.decisions)))
+
+
+def event_lines(message: Message) -> list[str]:
+    """One line for each event: ``214 division confirmed 0.97 at (31, 207) px since frame 211, track 8``."""
+    header, columns = message.header, {name: column.tolist() for name, column in message.arrays.items()}
+    lines = []
+    for n in range(len(columns["event_id"])):
+        event = {name: column[n] for name, column in columns.items()}
+        kind, status = header["kinds"][event["kind"]], header["statuses"][event["status"]]
+        who = ", track " + "/".join(str(event[name]) for name in ("track_id", "other_id") if event[name] >= 0)
+        place = f"({event['x_px']:.0f}, {event['y_px']:.0f}) px since frame {event['onset_frame']}"
+        told = f"{header['frame']} {kind} {status} {event['probability']:.2f} at {place}"
+        lines.append(told + who if event["track_id"] >= 0 else told)
+    return lines
 
 
 def decision_line(decision: Mapping[str, Any]) -> str:
@@ -158,11 +178,14 @@ def watch(
 
 
 def _follow(client: Client, board: Board, lines: Console | None) -> None:
-    for message in client.subscribe():
+    for message in client.subscribe(*EVENTS, "events"):
         board.update(message)
         kind = message.header["type"]
         if lines and kind in ("state", "heartbeat"):
             lines.print(board.line(), markup=False, soft_wrap=True)
+        elif lines and kind == "events":
+            for said in event_lines(message):
+                lines.print(f"event {said}", markup=False, soft_wrap=True)
         elif lines and kind in ("decision", "alarm"):
             said = board.alarm if kind == "alarm" else board.decisions[-1]
             lines.print(f"{kind} {said}", markup=False, soft_wrap=True)

@@ -28,6 +28,8 @@ SLACK, LATCHED_SLACK = 1 / 4, 1 / 16
 """Molecules over target that may be missing before the counter is taken to fail; once it was caught, fewer."""
 OWN_ROUNDING = 0.1
 """A device that rounds is taken to have done what was granted within this fraction."""
+RECOVERED = 0.5
+"""Of the count at which it last worked: a counter that finds less at the end of a latch stays latched."""
 SCENE_CHANGE = 0.1
 """Relative change of exposure, or of another light, from which counts and light must be learned anew."""
 FIELD_UM = 1.0
@@ -195,7 +197,7 @@ class ActivationPolicy:
         if caught := caught or unanswered(then, look, target, floor_mw):
             return self._step_down(context, state, then.power_mw, caught)
         if state.latch is not None and context.elapsed_s > state.latch.until_s and look.light_e is not None:
-            state = replace(state, latch=None, worked=replace(then, at_s=look.at_s))  # what worked is still the measure
+            state = _released(state, state.latch, then, look, self.latch_s)
         elif state.latch is None and worked(then, look):
             state = replace(state, worked=look)
         return self._regulate(context, state, look, target)
@@ -302,6 +304,16 @@ class ActivationPolicy:
         if state.exhausted and self.when_exhausted == "off":
             caps.append(Cap(0.0, "end of the pool"))
         return min(caps)
+
+
+def _released(state: ActivationState, latch: Latch, then: Look, look: Look, latch_s: float) -> ActivationState:
+    """At the end of a latch: let go of it where the counter finds again about what it found when it worked.
+
+    The light is measured anew from here, for haze may have faded since.
+    """
+    if look.emitters < RECOVERED * then.emitters:
+        return replace(state, latch=replace(latch, until_s=look.at_s + latch_s))
+    return replace(state, latch=None, worked=look)
 
 
 def _why_not(state: ActivationState) -> str:

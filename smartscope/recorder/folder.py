@@ -28,6 +28,8 @@ RESULTS = "results/results.jsonl"
 PROCESSED = "results/processed.jsonl"
 SUPER_RESOLVED = "results/super_resolved.jsonl"
 TRACKS = "results/tracks.csv"
+SETTLED_TRACKS = "results/settled_tracks.csv"
+SPECIMEN_EVENTS = "results/events.csv"
 LOCALIZATIONS = "results/localizations.npy"
 LOCALIZATIONS_CSV = "results/localizations.csv"
 

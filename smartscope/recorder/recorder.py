@@ -131,7 +131,8 @@ class Recorder:
             if not every or self._fine_images % every:
                 fine = without_image(fine)
             self._fine_images += 1
-        objects = len(result.detections or ()) + len(result.tracks or ())
+        objects = len(result.detections or ()) + len(result.tracks or ()) + len(result.events or ())
+        objects += 0 if result.settled is None else len(result.settled.tracks)
         weight = _ROW_BYTES + 40 * objects + (image.nbytes if image is not None else 0)
         weight += fine.image.nbytes if fine is not None else 0
         weight += _MOLECULE_BYTES * len(result.localizations or ())

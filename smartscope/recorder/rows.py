@@ -26,17 +26,29 @@ from smartscope.errors import InputError
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.image_names import image_name
 from smartscope.ports import Delay, DoseState
-from smartscope.result import Detections, Localizations, Result, StageTiming, SuperResolved, Tracks
+from smartscope.result import (
+    Detections,
+    Events,
+    Localizations,
+    Result,
+    Revisions,
+    Settled,
+    StageTiming,
+    SuperResolved,
+    Tracks,
+    columns_of,
+)
 
 Row = dict[str, Any]
-Columns = TypeVar("Columns", Detections, Tracks)
+Columns = TypeVar("Columns", Detections, Tracks, Revisions, Events)
 
 _COMMANDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (SetExposure, SetLight, MoveStage, MoveFocus, SetRoi, RunAutofocus, SetPreset, EndRun)
 }
 _NUMBERS = ("exposure_ms", "power_mw", "x_um", "y_um", "z_um")
-_INTEGER_COLUMNS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
+_FIRST: Mapping[type[Any], str] = {Detections: "x_px", Tracks: "track_id", Revisions: "track_id", Events: "event_id"}
+"""A column that each kind of table has had from its beginning."""
 _NO_PIXELS = np.empty((0, 0), np.uint16)
 _NO_IMAGE = np.empty((0, 0), np.float32)
 
@@ -226,18 +238,47 @@ def decision_from_row(row: Mapping[str, Any]) -> Decision:
     return Decision(**values)
 
 
-def columns_to_row(table: Detections | Tracks) -> Row:
+def columns_to_row(table: Detections | Tracks | Revisions | Events) -> Row:
     """Each column as a list; a float32 written as its float64 value comes back bit for bit."""
-    return {item.name: getattr(table, item.name).tolist() for item in fields(table)}
+    return {name: getattr(table, name).tolist() for name in columns_of(type(table))}
 
 
 def columns_from_row(kind: type[Columns], row: Mapping[str, Any]) -> Columns:
-    """Detections or tracks, float32 and int32."""
+    """A table, float32 and int32; columns that the version which wrote the row did not know are zeros."""
+    length = len(row[_FIRST[kind]])
     columns: dict[str, Any] = {
-        item.name: np.array(row[item.name], np.int32 if item.name in _INTEGER_COLUMNS else np.float32)
-        for item in fields(kind)
+        name: np.array(row[name], dtype) if name in row else np.zeros(length, dtype)
+        for name, dtype in columns_of(kind).items()
     }
     return kind(**columns)
+
+
+def told_to_row(result: Result) -> Row:
+    """What a tracker and those after it told beside ``tracks``; only what is there."""
+    row: Row = {}
+    if result.settled is not None:
+        row["settled"] = {"frame": result.settled.frame, **columns_to_row(result.settled.tracks)}
+    if result.revisions is not None:
+        row["revisions"] = columns_to_row(result.revisions)
+    if result.events is not None:
+        row["events"] = columns_to_row(result.events)
+    return row
+
+
+def settled_from_row(row: Mapping[str, Any]) -> Settled | None:
+    """Of a row of results.jsonl; None where it tells none, as do runs of before tracks were settled."""
+    found = row.get("settled")
+    return None if found is None else Settled(int(found["frame"]), columns_from_row(Tracks, found))
+
+
+def revisions_from_row(row: Mapping[str, Any]) -> Revisions | None:
+    """The same of revisions."""
+    return columns_from_row(Revisions, row["revisions"]) if "revisions" in row else None
+
+
+def events_from_row(row: Mapping[str, Any]) -> Events | None:
+    """The same of events."""
+    return columns_from_row(Events, row["events"]) if "events" in row else None
 
 
 def result_to_row(
@@ -258,6 +299,7 @@ def result_to_row(
         "timings": [[t.stage, t.started_ns, t.ended_ns, t.outcome, t.why] for t in result.timings],
         "detections": None if result.detections is None else columns_to_row(result.detections),
         "tracks": None if result.tracks is None else columns_to_row(result.tracks),
+        **told_to_row(result),
     }
     if molecules is not None:
         row["localizations"] = list(molecules)
@@ -278,6 +320,9 @@ def result_from_row(row: Mapping[str, Any], frame: Frame, molecules: Localizatio
         detections=None if row["detections"] is None else columns_from_row(Detections, row["detections"]),
         tracks=None if row["tracks"] is None else columns_from_row(Tracks, row["tracks"]),
         localizations=molecules,
+        settled=settled_from_row(row),
+        revisions=revisions_from_row(row),
+        events=events_from_row(row),
         quality={name: float(value) for name, value in row["quality"].items()},
         trust=float(row["trust"]),
         image_trust=row.get("image_trust"),  # runs of before the image was judged do not say

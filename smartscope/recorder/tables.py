@@ -1,12 +1,9 @@
-"""How tables grow with the run: ``tracks.csv``, and ``localizations.npy`` with its copy for ThunderSTORM."""
+"""Where objects are in um; and how ``localizations.npy`` grows with the run, with its copy for ThunderSTORM."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +14,6 @@ from smartscope.localization_files.table import of_frame
 from smartscope.localization_files.thunderstorm import ThunderStormWriter
 from smartscope.result import Result
 
-COLUMNS = ("frame", "track_id", "x_px", "y_px", "parent_id", "x_um", "y_um")
 Affine = tuple[tuple[float, float], tuple[float, float]]
 Column = npt.NDArray[np.float64]
 
@@ -44,38 +40,6 @@ class Geometry:
         (h, w), ((a, b), (c, d)) = self.sensor_shape, self.stage_affine
         dx, dy = x - (w - 1) / 2, y - (h - 1) / 2
         return settings.x_um + a * dx + b * dy, settings.y_um + c * dx + d * dy
-
-
-class TrackTable:
-    """The table of one run; the file is made with the first track, and flushed with each result."""
-
-    def __init__(self, path: Path, geometry: Geometry) -> None:
-        self._path, self._geometry = path, geometry
-        self._file: TextIO | None = None
-
-    def append(self, result: Result) -> None:
-        """Write down where tracks were seen; predicted positions are left out. Raises OSError."""
-        tracks = result.tracks
-        if tracks is None:
-            return
-        file = self._opened()
-        seen = tracks.missed_frames == 0
-        x_px, y_px = tracks.x_px[seen], tracks.y_px[seen]
-        places_um = self._geometry.place_um(result.frame.settings, x_px.astype(float), y_px.astype(float))
-        columns = (tracks.track_id[seen], x_px, y_px, tracks.parent_id[seen], *(um.round(6) for um in places_um))
-        csv.writer(file).writerows(zip(repeat(result.frame.index), *(c.tolist() for c in columns), strict=False))
-        file.flush()
-
-    def close(self) -> None:
-        """Close the file, if there is one."""
-        if self._file is not None:
-            self._file.close()
-
-    def _opened(self) -> TextIO:
-        if self._file is None:
-            self._file = self._path.open("w", newline="", encoding="utf-8")
-            csv.writer(self._file).writerow(COLUMNS)
-        return self._file
 
 
 class LocalizationTables:

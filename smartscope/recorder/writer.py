@@ -18,7 +18,8 @@ from smartscope.recorder import folder as files
 from smartscope.recorder.jsonl import JsonLinesWriter
 from smartscope.recorder.rows import decision_to_row, frame_to_row, result_to_row, super_resolved_to_row
 from smartscope.recorder.stack_log import OpenStack, StackLog
-from smartscope.recorder.tables import Geometry, LocalizationTables, TrackTable
+from smartscope.recorder.tables import Geometry, LocalizationTables
+from smartscope.recorder.track_tables import TrackTables
 from smartscope.result import Result
 
 
@@ -53,7 +54,8 @@ class RunWriter:
             logs = (files.RESULTS, files.DECISIONS, files.EVENTS, files.FRAMES, files.PROCESSED, files.SUPER_RESOLVED)
             opened = [stack.enter_context(closing(JsonLinesWriter(run / name))) for name in logs]
             self._results, self._decisions, self._events, self._frame_log, processed_log, fine_log = opened
-            self._tracks = TrackTable(run / files.TRACKS, geometry)
+            now, settled, events = run / files.TRACKS, run / files.SETTLED_TRACKS, run / files.SPECIMEN_EVENTS
+            self._tracks = TrackTables(now, settled, events, geometry)
             stack.callback(self._tracks.close)
             csv_copy = run / files.LOCALIZATIONS_CSV if config.localizations_csv else None
             self._molecules = LocalizationTables(run / files.LOCALIZATIONS, csv_copy, geometry.pixel_size_um * 1e3)
@@ -138,6 +140,6 @@ class RunWriter:
         fine = item.result.super_resolved
         if fine is not None and fine.image.size and not self._abandoned:
             self._fine.add(fine.image, frame, {"frame": frame.index, **super_resolved_to_row(fine)}, fine.scale)
-        place = self._molecules.append(item.result)  # before the row that names it
-        self._results.append(result_to_row(item.result, item.context_row, place))
+        place = self._molecules.append(item.result)  # tables come before the row that vouches for them
         self._tracks.append(item.result)
+        self._results.append(result_to_row(item.result, item.context_row, place))

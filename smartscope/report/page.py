@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from smartscope.recorder.folder import write_atomically
-from smartscope.report import molecules, pictures, series, tables
+from smartscope.report import molecules, pictures, series, specimen_events, tables
 from smartscope.report.chart import Axis, Curve, chart, number
 from smartscope.report.following import Followed, followed
+from smartscope.report.happened import events_of, lineages
 from smartscope.report.record import Record, read
 from smartscope.report.series import Series
 from smartscope.report.summary import (
@@ -42,6 +43,8 @@ LINKS = (
     "events.jsonl",
     "results/results.jsonl",
     "results/tracks.csv",
+    "results/settled_tracks.csv",
+    "results/events.csv",
     "results/localizations.csv",
     "results/localizations.npy",
     "results/processed.ome.zarr",
@@ -75,6 +78,7 @@ def page(record: Record) -> str:
     sections = [
         _section("What the microscope saw", f'<div class="pictures">{seen}</div>' if seen else ""),
         _section("How it went", _curves(record, target)),
+        _section("What happened in the specimen", _happened(record)),
         _section("Latency", tables.latency(record), "ms"),
         _section("Decisions", tables.policies(record) + tables.decisions(record)),
         _section("Passed over", tables.drops(record)),
@@ -160,7 +164,7 @@ def _curves(record: Record, target: Sequence[Followed]) -> str:
         Curve("measured between two images", series.figure(record, "frc_resolution_nm"), 1, points=True),
         Curve("of all molecules so far, by Fourier rings", series.figure(record, "ring_resolution_nm"), 3),
     ]
-    finest = goal_of(record, "target_resolution_nm")
+    finest = goal_of(record, "resolution_nm")
     found = series.figure(record, "localizations")
     drift = [
         Curve("since the start", series.drift_nm(record), 0),
@@ -188,6 +192,13 @@ def _curves(record: Record, target: Sequence[Followed]) -> str:
     )
     shown = "".join(charts)
     return f'<div class="charts">{shown}</div>' if shown else ""
+
+
+def _happened(record: Record) -> str:
+    events = events_of(record)
+    drawn = specimen_events.events_chart(record, events)
+    charts = f'<div class="charts">{drawn}</div>' if drawn else ""
+    return specimen_events.lineage_line(lineages(record)) + charts + specimen_events.events_table(events)
 
 
 def _density(record: Record) -> str:

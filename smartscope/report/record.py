@@ -15,8 +15,8 @@ from smartscope.errors import InputError
 from smartscope.localization_files.records import Records, read_records
 from smartscope.recorder import folder as files
 from smartscope.recorder.jsonl import JsonLines, Row
-from smartscope.recorder.rows import columns_from_row
-from smartscope.result import Detections, Tracks
+from smartscope.recorder.rows import columns_from_row, events_from_row, revisions_from_row, settled_from_row
+from smartscope.result import Detections, Events, Revisions, Settled, Tracks
 
 MOST_ROWS = 20_000
 MOST_BYTES = 200e6
@@ -50,6 +50,9 @@ class ResultRow:
     """(stage, started_ns, ended_ns, outcome, why)."""
     detections: Detections | None
     tracks: Tracks | None
+    settled: Settled | None
+    revisions: Revisions | None
+    events: Events | None
     context: Row | None
 
 
@@ -219,5 +222,8 @@ def _result(row: Row) -> ResultRow:
         timings=[(timing[0], timing[1], timing[2], timing[3], timing[4]) for timing in row.get("timings", ())],
         detections=None if detections is None else columns_from_row(Detections, detections),
         tracks=None if tracks is None else columns_from_row(Tracks, tracks),
+        settled=settled_from_row(row),
+        revisions=revisions_from_row(row),
+        events=events_from_row(row),
         context=row.get("context"),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from smartscope.recorder import folder as files
 from smartscope.report import series
 from smartscope.report.following import Followed, followed
+from smartscope.report.happened import events_of
 from smartscope.report.record import Record, read
 from smartscope.report.series import Series
 
@@ -61,6 +62,7 @@ def summary_of(record: Record, target: Sequence[Followed]) -> dict[str, Any]:
         "target_in_view": sum(row.seen for row in target) / len(target) if target else None,
         "targets": len({row.track_id for row in target}) if target else None,
         **_molecules(record),
+        "events": _events(record),
         "dose_spent_j_per_cm2": float(dose.value.max()) if len(dose) else None,
         "dose_budget_j_per_cm2": series.dose_budget_j_per_cm2(record),
         "drops": record.run.get("drops"),
@@ -90,6 +92,8 @@ def achievements(summary: Mapping[str, Any]) -> list[str]:
         said.append(f"target in view {percent(seen)}")
     if summary["molecules"]:
         said += _of_molecules(summary)
+    if events := summary["events"]:
+        said.append("events: " + ", ".join(f"{count:,} {kind}" for kind, count in events.items()))
     if (spent := summary["dose_spent_j_per_cm2"]) is not None:
         budget = summary["dose_budget_j_per_cm2"]
         said.append(f"dose {spent:.3g}" + (f" of {budget:g}" if budget else "") + " J/cm²")
@@ -161,6 +165,12 @@ def _molecules(record: Record) -> dict[str, Any]:
         "target_" + figure: goal,
         "density_rms": None if goal is None else _rms(series.figure(record, figure), goal),
     }
+
+
+def _events(record: Record) -> dict[str, int] | None:
+    """How often each kind of event happened, those withdrawn left out; None where the run told none."""
+    standing = [event.kind for event in events_of(record) if event.status != "withdrawn"]
+    return {kind: standing.count(kind) for kind in dict.fromkeys(standing)} or None
 
 
 def _of_molecules(summary: Mapping[str, Any]) -> list[str]:

@@ -42,7 +42,7 @@ def latency(record: Record) -> str:
         lines = [_latency_row(name, values, longest) for name, values in group.items() if len(values)]
         if lines:
             rows.append(f'<tr class="group"><th colspan="6">{title}</th></tr>{"".join(lines)}')
-    return _table(["step*", "n", "p50", "p95", "p99", ""], rows)
+    return table(["step*", "n", "p50", "p95", "p99", ""], rows)
 
 
 def policies(record: Record) -> str:
@@ -59,7 +59,7 @@ def policies(record: Record) -> str:
         cells = [len(granted), sum(not row["clipped_by"] for row in granted), asked - len(granted)]
         figures = "".join(f"<td>{count:,}</td>" for count in (asked, *cells))
         rows.append(f'<tr><th>{escape(name)}</th>{figures}<td class="text">{clipped}</td></tr>')
-    return _table(["who*", "asked", "granted", "as asked", "refused", "clipped or refused by*"], rows)
+    return table(["who*", "asked", "granted", "as asked", "refused", "clipped or refused by*"], rows)
 
 
 def decisions(record: Record) -> str:
@@ -75,7 +75,7 @@ def decisions(record: Record) -> str:
             lines.append(f'<tr class="gap"><td colspan="6">… {i - before - 1:,} more …</td></tr>')
         lines.append(_decision_row(record, rows[i]))
         before = i
-    return _table(["time, s", "who*", "asked*", "granted*", "why*", "latency, ms"], lines)
+    return table(["time, s", "who*", "asked*", "granted*", "why*", "latency, ms"], lines)
 
 
 def drops(record: Record) -> str:
@@ -88,7 +88,7 @@ def drops(record: Record) -> str:
         for name, what in DROPS.items()
         if name in counts
     ]
-    return _table(["what*", "count"], rows)
+    return table(["what*", "count"], rows)
 
 
 def events(record: Record) -> str:
@@ -101,7 +101,7 @@ def events(record: Record) -> str:
     lines = [_event_row(record, row) for row in shown]
     if more := len(rows) - len(shown):
         lines.append(f'<tr class="gap"><td colspan="3">… {more:,} more in events.jsonl …</td></tr>')
-    return _table(["time, s", "what*", "details*"], lines)
+    return table(["time, s", "what*", "details*"], lines)
 
 
 def provenance(record: Record) -> str:
@@ -128,7 +128,7 @@ def provenance(record: Record) -> str:
     return f"<dl>{''.join(lines)}</dl>{config}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
+def table(heads: Sequence[str], rows: Sequence[str]) -> str:
     """A table that scrolls by itself on a narrow screen; columns of text are marked with a star."""
     cells = "".join(
         f'<th class="text">{escape(head[:-1])}</th>' if head.endswith("*") else f"<th>{escape(head)}</th>"

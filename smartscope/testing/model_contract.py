@@ -20,11 +20,11 @@ import pytest
 
 from smartscope.frame import Certainty, Frame, Pixels, Roi, Settings
 from smartscope.ports import READABLE, Model
-from smartscope.result import RESIDUAL_BLOCK_PX, Result
+from smartscope.result import EVENT_STATUS, RESIDUAL_BLOCK_PX, Localizations, Result, Tracks
+from smartscope.soundness import check_answer
 
 SHAPE = (64, 80)
 PERIOD_NS = 10_000_000
-INTEGERS = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
 
 
 def a_scene(shape: tuple[int, int] = SHAPE, seed: int = 1, electrons: float = 200.0) -> Pixels:
@@ -122,8 +122,10 @@ class ModelContract:
     def test_follows_a_movie(self) -> None:
         """Lost frames, stage moves and jumps of the ROI are part of life."""
         frames = a_movie()
-        for frame, result in zip(frames, self.run(self.make(), frames), strict=True):
+        results = self.run(self.make(), frames)
+        for frame, result in zip(frames, results, strict=True):
             check(result, self.so_far(frame))
+        check_story(results)
 
     def test_reads_what_it_says(self) -> None:
         """Where ``reads`` leaves the image out, the image makes no difference to what the model adds."""
@@ -181,14 +183,44 @@ def check(result: Result, so_far: Result) -> None:
         assert isinstance(value, float), f"{name} is {value!r}"
         assert math.isfinite(value), f"{name} is {value}"
     assert set(so_far.quality) <= set(result.quality)
-    for table in (result.detections, result.tracks, result.localizations):
-        if table is not None:
-            _check_table(table)
+    check_answer(result, replace(Result(result.frame), detections=so_far.detections))
+    if result.localizations is not None:
+        _check_finite(result.localizations)
     if so_far.detections is not None:
         assert result.detections is not None
         assert np.array_equal(result.detections.x_px[: len(so_far.detections)], so_far.detections.x_px)
     if result.tracks is not None:
-        assert len(np.unique(result.tracks.track_id)) == len(result.tracks), "one identity twice in a frame"
+        _check_tracks(result.tracks)
+    if result.settled is not None:
+        _check_tracks(result.settled.tracks)
+    if (events := result.events) is not None:
+        assert len(np.unique(events.event_id)) == len(events), "one event twice in a frame"
+
+
+def check_story(results: Sequence[Result]) -> None:
+    """Assert that what is said of the frames of a movie, one after the other, agrees."""
+    seen = {result.frame.index for result in results}
+    settled = [result.settled.frame for result in results if result.settled is not None]
+    assert settled == sorted(set(settled)), f"frames settled twice or out of order: {settled}"
+    assert set(settled) <= seen, "a frame was settled that nobody saw"
+    fate: dict[int, str] = {}
+    for result in results:
+        for event_id, number in zip(*_told(result), strict=True):
+            status, before = EVENT_STATUS[number], fate.get(event_id)
+            assert before in (None, "provisional"), f"event {event_id} is told as {status} after it was {before}"
+            assert before != status, f"event {event_id} is told again without a change"
+            fate[event_id] = status
+
+
+def _told(result: Result) -> tuple[list[int], list[int]]:
+    events = result.events
+    return ([], []) if events is None else (events.event_id.tolist(), events.status.tolist())
+
+
+def _check_tracks(tracks: Tracks) -> None:
+    assert len(np.unique(tracks.track_id)) == len(tracks), "one identity twice in a frame"
+    assert (tracks.parent_id != tracks.track_id).all(), "a track is its own mother"
+    assert ((tracks.steady >= 0) & (tracks.steady <= 1)).all(), "a probability of steady motion outside 0..1"
 
 
 def _check_judgement(result: Result) -> None:
@@ -204,13 +236,9 @@ def _check_judgement(result: Result) -> None:
     assert (result.residual_map >= 0).all()
 
 
-def _check_table(table: Any) -> None:
-    for column in fields(table):
-        values = getattr(table, column.name)
-        assert values.shape == (len(table),), f"{column.name} has shape {values.shape}"
-        wanted = np.int32 if column.name in INTEGERS else np.float32
-        assert values.dtype == wanted, f"{column.name} is {values.dtype}"
-        assert np.isfinite(values).all(), f"{column.name} is not finite"
+def _check_finite(found: Localizations) -> None:
+    for column in fields(found):
+        assert np.isfinite(getattr(found, column.name)).all(), f"{column.name} is not finite"
 
 
 def same(a: Any, b: Any) -> bool:

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detecting import write_bright
 from spline_scenes import SPLINE
+from track_helpers import FRAMES, table, told
 
 from smartscope import plugins
 from smartscope.config import CameraCalibration, OpticsConfig, PointSpreadConfig
 from smartscope.frame import Frame
 from smartscope.optics.point_spread.spline_file import save_spline
 from smartscope.ports import Instrument, Model
-from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Localizations, Result
-from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check
+from smartscope.result import RESIDUAL_BLOCK_PX, Detections, Events, Localizations, Result, Settled, Tracks
+from smartscope.testing.model_contract import ModelContract, a_frame, a_scene, check, check_story
 
 INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
+DETECT = "smartscope_models.detection:ObjectDetector"
 LOCALIZE = "smartscope_models.localization.localizer:MoleculeLocalizer"
 
 
@@ -102,6 +105,20 @@ class TestCellsAfterOthers(TestCells):
         return Result(
             frame, image=image, detections=some_detections(frame), quality={"a": 1.0}, trust=0.5, why_trust="x"
         )
+
+
+class TestDetectClassical(ModelContract):
+    def make(self) -> Model:
+        return plugins.build("models", DETECT, {"finder": "classical", "min_radius_um": 0.4}, INSTRUMENT)
+
+
+class TestDetectNetwork(ModelContract):
+    @pytest.fixture(autouse=True)
+    def _package(self, tmp_path: Path) -> None:
+        self.package = str(write_bright(tmp_path))
+
+    def make(self) -> Model:
+        return plugins.build("models", DETECT, {"network": self.package}, INSTRUMENT)
 
 
 class TestTrack(ModelContract):
@@ -245,6 +262,57 @@ def test_the_contract_finds_chance() -> None:
 def test_the_contract_wants_a_model() -> None:
     with pytest.raises(NotImplementedError, match="make"):
         ModelContract().make()
+
+
+def story(*results: Result) -> list[Result]:
+    return [replace(result, frame=a_frame(a_scene(), index)) for index, result in enumerate(results)]
+
+
+def an_event(event_id: int, status: int) -> Result:
+    return Result(a_frame(a_scene()), events=table(Events, 1, event_id=event_id, status=status))
+
+
+def test_a_story_that_agrees_passes() -> None:
+    check_story([told(Result(a_frame(a_scene(), index))) for index in range(2 * FRAMES)])
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        (story(an_event(1, 0), an_event(1, 0)), "told again without a change"),
+        (story(an_event(1, 1), an_event(1, 2)), "event 1 is told as withdrawn after it was confirmed"),
+        (
+            story(*[Result(a_frame(a_scene()), settled=Settled(0, table(Tracks, 0)))] * 2),
+            "frames settled twice or out of order",
+        ),
+        (story(Result(a_frame(a_scene()), settled=Settled(5, table(Tracks, 0)))), "settled that nobody saw"),
+    ],
+)
+def test_the_contract_finds_stories_that_contradict_themselves(results: list[Result], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_story(results)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"tracks": table(Tracks, 2, track_id=[1, 1], parent_id=-1)}, "one identity twice"),
+        ({"settled": Settled(0, table(Tracks, 1, track_id=[1], parent_id=[1]))}, "its own mother"),
+        ({"tracks": table(Tracks, 1, track_id=[1], steady=[1.5])}, "steady motion outside 0..1"),
+        ({"events": table(Events, 2, event_id=3)}, "one event twice"),
+    ],
+)
+def test_check_finds_tables_that_contradict_themselves(told: dict[str, Any], message: str) -> None:
+    frame = a_frame(a_scene())
+    with pytest.raises(AssertionError, match=message):
+        check(replace(Result(frame), **told), Result(frame))
+
+
+def test_check_wants_molecules_without_a_number_that_is_none() -> None:
+    frame = a_frame(a_scene())
+    found = some_localizations(frame)
+    with pytest.raises(AssertionError, match="misfit is not finite"):
+        check(Result(frame, localizations=replace(found, misfit=found.misfit * np.float32("nan"))), Result(frame))
 
 
 def test_check_finds_a_lost_detection() -> None:

@@ -53,7 +53,7 @@ def check_refused(place: Workplace, ended: Ended, *words: str) -> None:
         ({"microscope__driver": "simulatd"}, ("microscope.driver = 'simulatd'", "simulated", "remedy: ")),
         (
             {"microscope__options__specimen": "fish"},
-            ("microscope.options.specimen = 'fish'", "'cells', 'beads', 'filaments' or 'blinking'"),
+            ("microscope.options.specimen = 'fish'", "'cells', 'beads', 'filaments', 'blinking', 'dividing_nuclei', "),
         ),
         ({"microscope__options__redout_ms": 5}, ("microscope.options.redout_ms = 5", "no such key")),
         ({"pipeline": [{"model": "denoize"}]}, ("pipeline.0.model = 'denoize'", "denoise", "remedy: ")),

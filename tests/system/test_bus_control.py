@@ -105,6 +105,7 @@ def test_hello_says_who_is_there_and_where(controller: Controller) -> None:
         assert hello["schema"].startswith("smartscope-wire-1.0-")
         assert {"latest", "laser_off", "set_limits"} <= set(hello["capabilities"])
         streams = ["raw", "denoised", "super_resolved", "detections", "localizations", "tracks"]
+        streams += ["settled", "revisions", "events"]
         assert hello["streams"] == streams
         assert hello["endpoints"] == {**publisher.endpoints, **control.endpoints}
         ports = {name: int(end.rpartition(":")[2]) for name, end in control.endpoints.items()}

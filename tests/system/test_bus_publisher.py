@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import zmq
+from track_helpers import EVENTS, FRAMES, KNOWN, told
 
 from smartscope.bus.client import Client
 from smartscope.bus.control import Control, ControlHandlers
@@ -166,6 +167,42 @@ def test_all_streams_of_a_result_are_published() -> None:
             newest = publisher.latest(stream)
             assert newest is not None
             assert newest[0]["frame"] == index
+
+
+def test_events_and_revisions_are_never_displaced_and_come_before_the_tracks() -> None:
+    publisher = Publisher(BusConfig(**FREE, preview_hz=0), "S", LiveClock(), frame_bytes=1000)  # many may wait
+    with subscriber(publisher.endpoints["data"], "") as socket:
+        start = first_image(publisher, socket)
+        start += -start % FRAMES
+        for index in range(start, start + 10 * FRAMES):
+            publisher.offer_result(told(Result(frame(index))))
+        heard: dict[str, list[int]] = {"events": [], "revisions": [], "settled": [], "tracks": []}
+        while len(heard["events"]) < 10 * len(EVENTS) or start + 10 * FRAMES - 1 not in heard["settled"]:
+            topic, header, _ = receive(socket)
+            heard.get(topic, []).append(header["frame"])
+            if topic == "revisions":
+                assert header["frame"] not in heard["tracks"]
+        steps = [*range(start, start + 10 * FRAMES)]
+        assert heard["events"] == [index for index in steps if index % FRAMES in EVENTS]
+        assert heard["revisions"] == [index for index in steps if index % FRAMES == KNOWN]
+        assert heard["tracks"][-1] == steps[-1]
+        newest = publisher.latest("events")
+        assert newest is not None
+        assert newest[0]["frame"] == heard["events"][-1]
+    publisher.close()
+
+
+def test_who_asks_for_tracks_gets_nothing_else() -> None:
+    with publishing() as publisher, subscriber(publisher.endpoints["data"], "frame", "tracks") as socket:
+        index = first_image(publisher, socket)
+        index += KNOWN - index % FRAMES + FRAMES
+        publisher.offer_result(told(Result(frame(index))))
+        publisher.offer_frame(frame(index + 1))
+        topics = set()
+        while "tracks" not in topics:
+            topics.add(receive(socket)[0])
+        assert not socket.poll(50) or receive(socket)[0] == "frame.raw"
+        assert topics <= {"tracks", "frame.raw"}
 
 
 def test_nothing_is_copied_for_nobody() -> None:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from fakes import a_frame
 from rich.console import Console
+from track_helpers import told
 
 from smartscope.bus import watch as watch_module
 from smartscope.bus.bench import bench
@@ -17,6 +19,7 @@ from smartscope.bus.watch import laser_off, watch
 from smartscope.clock import LiveClock
 from smartscope.config import BusConfig
 from smartscope.errors import BusError
+from smartscope.result import Result
 
 FREE = BusConfig(events_port=0, data_port=0, control_port=0)
 
@@ -51,13 +54,20 @@ def test_watch_shows_the_session_until_it_ends(bus: Bus, terminal: bool) -> None
         bus.publisher.event("metrics", {"frame": 3, "signal_to_noise": 9.5})
         bus.publisher.event("decision", {"frame": 3, "policy": "exposure", "asked": "20 ms", "why": "dim"})
         bus.publisher.event("alarm", {"what": "stage timed out [x]"})
+        bus.publisher.offer_result(told(Result(a_frame(5))))
         if "stopping" in written.getvalue():
             bus.publisher.event("session.end", {"outcome": "done"})
         elif "running" in written.getvalue():
             bus.publisher.event("state", {"state": "stopping"})
         watching.join(0.1)
     assert codes == [0]
-    for part in ("running", "stage timed out [x]", "3 exposure: 20 ms, refused: dim", "9.5"):
+    for part in (
+        "running",
+        "stage timed out [x]",
+        "3 exposure: 20 ms, refused: dim",
+        "9.5",
+        "5 division provisional 0.62",
+    ):
         assert part in written.getvalue()
 
 

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from localization_helpers import molecules, same_bits
 from recording import SHAPE, a_frame, config, noise, recording, run_path
+from track_helpers import told
 
 from smartscope.errors import RecorderError
 from smartscope.localization_files.thunderstorm import read_thunderstorm
 from smartscope.recorder import recorder as module
+from smartscope.recorder import rows
 from smartscope.recorder.chunks import IN_FLIGHT
-from smartscope.recorder.folder import LOCALIZATIONS, LOCALIZATIONS_CSV
+from smartscope.recorder.folder import LOCALIZATIONS, LOCALIZATIONS_CSV, SETTLED_TRACKS, SPECIMEN_EVENTS
 from smartscope.recorder.reader import RunReader
+from smartscope.result import Result
 
 TESTS = str(Path(__file__).parents[1])
 
@@ -28,6 +31,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from localization_helpers import molecules
 from recording import a_frame, config, recording
+from track_helpers import told
 from smartscope.command import SetExposure
 from smartscope.decision import Decision
 from smartscope.result import Result
@@ -37,7 +41,7 @@ with recording(Path(sys.argv[1]), config(chunk_mb=float(sys.argv[3]), flush_s=0.
         if recorder.statistics().queue_fullness < 0.5:
             recorder.put_decision(Decision(frame, frame, "exposure", SetExposure(1.0), None, "", "why"))
             recorder.put_frame(a_frame(frame))
-            recorder.put_result(Result(a_frame(frame), localizations=molecules(frame % 50, frame)))
+            recorder.put_result(told(Result(a_frame(frame), localizations=molecules(frame % 50, frame))))
             frame += 1
         print(recorder.statistics().frames_written, frame, flush=True)
 """
@@ -74,6 +78,19 @@ def check_listed_molecules(run: RunReader) -> None:
     np.testing.assert_array_equal(in_csv.frame, np.load(run.path / LOCALIZATIONS)["frame"][: len(in_csv)])
 
 
+def check_listed_tracks(run: RunReader) -> None:
+    """Each result has what the tracker told, and the tables have at least that."""
+    changes = settled = 0
+    for row in run.results:
+        expected = told(Result(a_frame(row["frame"])))
+        assert rows.told_to_row(rows.result_from_row(row, expected.frame)) == rows.told_to_row(expected)
+        changes += len(expected.events or ())
+        settled += 0 if expected.settled is None else len(expected.settled.tracks)
+    for name, least in ((SPECIMEN_EVENTS, changes), (SETTLED_TRACKS, settled)):
+        lines = (run.path / name).read_text().splitlines(keepends=True)
+        assert least <= len([line for line in lines[1:] if line.endswith("\n")]) <= least + 3
+
+
 def check_listed_frames(run: RunReader) -> None:
     """Each listed frame is there, is the right one, and none is missing before it."""
     assert [row["index"] for row in run.frame_rows] == list(range(len(run.frame_rows)))
@@ -101,6 +118,7 @@ def test_killed_process_loses_no_more_than_the_frames_in_flight(tmp_path: Path, 
     assert [row["frame"] for row in run.decisions] == list(range(len(run.decisions)))
     assert len(run.decisions) >= written
     check_listed_molecules(run)
+    check_listed_tracks(run)
     assert run.interrupted
 
 

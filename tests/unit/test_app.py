@@ -51,6 +51,14 @@ def test_status_tells_of_single_molecules() -> None:
     assert "2,900 molecules" in _look(rig)[2]
 
 
+def test_status_counts_events() -> None:
+    _, rig = run(pipeline=[{"model": "track_helpers:MadeUpTracker", "deadline_ms": 1000, "virtual_ms": 1}])
+    assert status(rig)["events"] == {"division": 3}  # 30 frames: two rounds, and the third has come to its division
+    assert ", 3 events" in _look(rig)[2]
+    _, rig = run()
+    assert "events" not in status(rig)
+
+
 def test_status_tells_the_run() -> None:
     seen: list[dict[str, Any]] = []
 

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from track_helpers import KNOWN, LAG, told
 
-from smartscope.bus.messages import MESSAGE_TYPES, schema
+from smartscope.bus.messages import MESSAGE_TYPES, asyncapi, schema
 from smartscope.bus.streams import TOPICS, content_of
 from smartscope.bus.wire import decode, encode
 from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.result import (
+    EVENT_KINDS,
+    EVENT_STATUS,
     Detections,
+    Events,
     Localizations,
     Result,
+    Revisions,
+    Settled,
     Tracks,
+    columns_of,
     empty_detections,
+    empty_events,
     empty_localizations,
+    empty_revisions,
     empty_tracks,
 )
 
@@ -112,4 +125,54 @@ def test_empty_tables_travel_and_missing_ones_say_nothing() -> None:
 def test_every_stream_has_a_message_in_the_schema() -> None:
     names = {topic.partition(".")[0] for topic in TOPICS.values()}
     assert names <= set(MESSAGE_TYPES)
-    assert "Localizations" in schema()["$defs"]
+    new = {"Localizations", "Settled", "Revisions", "Events"}
+    assert new <= set(schema()["$defs"])
+    assert new <= set(asyncapi()["channels"]["data"]["messages"])
+    assert new <= set(asyncapi()["components"]["schemas"])
+
+
+def test_who_subscribes_to_one_stream_gets_no_other() -> None:
+    """A subscription is the beginning of a topic: a client of before tracks were settled must not be told of them."""
+    for topic in TOPICS.values():
+        assert [other for other in TOPICS.values() if other.startswith(topic)] == [topic]
+
+
+@st.composite
+def columns(draw: st.DrawFn, kind: type[Any]) -> Any:
+    length = draw(st.integers(1, 5))
+    return kind(**{name: draw(hnp.arrays(dtype, length)) for name, dtype in columns_of(kind).items()})
+
+
+@given(columns(Tracks), columns(Revisions), columns(Events), st.integers(0, 9))
+def test_what_a_tracker_tells_travels_bit_for_bit(
+    tracks: Tracks, revisions: Revisions, events: Events, settled_frame: int
+) -> None:
+    result = Result(FRAME, settled=Settled(settled_frame, tracks), revisions=revisions, events=events)
+    for stream, table in (("settled", tracks), ("revisions", revisions), ("events", events)):
+        content = content_of(stream, result)
+        assert content is not None
+        topic, header, arrays = decode(encode(content.header("S", 0, 0), content.arrays))
+        assert (topic, header.type) == (stream, stream)
+        assert list(arrays) == list(columns_of(type(table)))
+        for name, column in arrays.items():
+            assert column.dtype == getattr(table, name).dtype
+            assert column.tobytes() == getattr(table, name).tobytes()
+
+
+def test_a_settled_frame_is_named_and_events_say_what_their_numbers_mean() -> None:
+    result = told(dataclasses.replace(RESULT, frame=dataclasses.replace(FRAME, index=7)))
+    settled, events = content_of("settled", result), content_of("events", result)
+    assert settled is not None
+    assert events is not None
+    assert (settled.header("S", 0, 0)["frame"], settled.fields["settled_frame"]) == (7, 7 - LAG)
+    assert (events.fields["kinds"], events.fields["statuses"]) == (EVENT_KINDS, EVENT_STATUS)
+    units = {name: unit for name, (_, unit) in settled.arrays.items()}
+    assert (units["v_error_px_s"], units["diffusion_px2_s"], units["steady"]) == ("px/s", "px^2/s", "")
+
+
+def test_where_nothing_happened_nothing_is_said() -> None:
+    quiet = dataclasses.replace(RESULT, revisions=empty_revisions(), events=empty_events())
+    assert content_of("revisions", quiet) is content_of("events", quiet) is None
+    revised = content_of("revisions", told(dataclasses.replace(RESULT, frame=dataclasses.replace(FRAME, index=KNOWN))))
+    assert revised is not None
+    assert [column.tolist() for column, _ in revised.arrays.values()] == [[6], [5], [4], [-1]]

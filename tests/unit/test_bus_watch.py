@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import pytest
+from fakes import a_frame
 from rich.console import Console
+from track_helpers import told
 
 from smartscope.bus import watch
 from smartscope.bus.client import Message
-from smartscope.bus.watch import Board, decision_line
+from smartscope.bus.streams import content_of
+from smartscope.bus.watch import Board, decision_line, event_lines
+from smartscope.result import Result
 
 
 def message(type: str, **fields: Any) -> Message:
@@ -64,6 +69,33 @@ def test_single_molecules_are_counted_where_there_are_any() -> None:
         "localised within   9.4 nm", "ring resolution    38 nm",
     ):  # fmt: skip
         assert part in text, part
+
+
+def test_events_are_counted_and_the_last_ones_told() -> None:
+    board = Board()
+    board.update(message("metrics", frame=1, t_ns=0))
+    assert "event" not in shown(board)
+    board.update(message("metrics", frame=2, t_ns=0, events={"division": 3, "arrest": 1}))
+    for frame in (5, 6, 9):
+        content = content_of("events", told(Result(a_frame(frame))))
+        assert content is not None
+        arrays = {name: column for name, (column, _) in content.arrays.items()}
+        header = {"t_published_ns": 0, **content.header("S1", 0, 0)}
+        board.update(Message("events", header, arrays))
+    assert list(board.events) == [
+        "5 division provisional 0.62 at (12, 8) px since frame 5, track 1/2",
+        "6 arrest provisional 0.50 at (12, 8) px since frame 3, track 4",
+        "9 arrest withdrawn 0.12 at (12, 8) px since frame 3, track 4",
+    ]
+    assert "events     3 division, 1 arrest" in shown(board)
+    assert board.events[-1] in shown(board)
+
+
+def test_an_event_of_no_track_has_no_track() -> None:
+    header = {"frame": 3, "kinds": ["flash"], "statuses": ["confirmed"]}
+    values = {"event_id": 0, "kind": 0, "status": 0, "onset_frame": 2, "x_px": 1, "y_px": 2, "probability": 1}
+    arrays = {name: np.array([value]) for name, value in {**values, "track_id": -1, "other_id": -1}.items()}
+    assert event_lines(Message("events", header, arrays)) == ["3 flash confirmed 1.00 at (1, 2) px since frame 2"]
 
 
 def test_the_frame_grows_old_and_silence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,8 @@ def test_schema_names_every_message_and_describes_what_is_sent() -> None:
     schema = wire.schema()
     assert {model.__name__ for model in MESSAGE_TYPES.values()} | {"Request", "Reply"} <= schema["$defs"].keys()
     assert schema["$defs"]["Image"]["properties"]["type"]["const"] == "frame"
-    assert set(EVENT_TYPES) | {"frame", "detections", "localizations", "tracks"} == set(MESSAGE_TYPES)
+    told = {"frame", "detections", "localizations", "tracks", "settled", "revisions", "events"}
+    assert set(EVENT_TYPES) | told == set(MESSAGE_TYPES)
     json.dumps(schema)
 
 

@@ -31,7 +31,7 @@ from smartscope_models.engines.tensorrt_inspect import (
 
 ZOO = sorted((Path(smartscope_models.__file__).parent / "zoo").glob("*/model*.onnx"))
 SIZE = 64
-VARYING = ("localize_", "structured_illumination_")
+VARYING = ("detect_", "localize_", "structured_illumination_")
 """TensorRT for RTX 1.7 was seen to lay these out differently from build to build; all others repeat bit for
 bit."""
 LARGEST = 1_500_000

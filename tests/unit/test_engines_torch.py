@@ -154,6 +154,8 @@ CASES: list[tuple[str, list[Array | None], int, dict[str, Any]]] = [
     ("Gather", [X, i64(2, -1)], 1, {"axis": 1}),
     ("Gather", [X, np.array(3, np.int64)], 1, {"axis": -1}),
     ("Gather", [X, np.array([[0, 1], [5, 4]])], 1, {"axis": 2}),
+    ("GatherElements", [LINE, np.array([[[0, -1, 8], [3, 3, 0], [1, 2, 3], [7, 0, 0]]])], 1, {"axis": 2}),
+    ("GatherElements", [X[0, 0], np.array([[5, 1, 0, 0, -6, 2, 3, 4]])], 1, {}),
     ("Reshape", [X, i64(0, 2, -1)], 1, {}),
     ("Flatten", [X], 1, {"axis": 2}),
     ("Flatten", [X], 1, {"axis": 0}),
@@ -359,3 +361,14 @@ def operators() -> dict[str, Any]:
     from smartscope_models.engines import torch_operators
 
     return torch_operators.OPERATORS
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_the_first_of_equal_values_comes_first(largest: int) -> None:
+    text = f"""top (float[2,7] x) => (float[2,5] y, int64[2,5] place) <int64[1] k = {{5}}> {{
+      y, place = TopK <largest = {largest}> (x, k)
+    }}"""
+    source, inputs = network(text), {"x": f32(3, 1, 3, 0, 1, 3, 2, *[4] * 7).reshape(2, 7)}
+    got = run(source, inputs)
+    for name, right in expected(source, inputs).items():
+        np.testing.assert_array_equal(got[name], right)

@@ -78,7 +78,7 @@ def test_every_problem_at_once() -> None:
     [
         (
             {"task": "paint"},
-            "task 'paint' is unknown; allowed: denoise, structured_illumination, localize, image_to_image",
+            "task 'paint' is unknown; allowed: denoise, structured_illumination, localize, detect, image_to_image",
         ),
         ({"history": 2}, "make a time axis of 3"),
         ({"inputs": []}, "at least 1 item"),

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import SHAPE, ScriptedModel, a_frame
+from track_helpers import told
 
 from smartscope.clock import VirtualClock
 from smartscope.errors import StageFailed
 from smartscope.frame import Frame
 from smartscope.pipeline import LATE_IN_A_ROW, Abandoned, Pipeline, Stage
+from smartscope.ports import READABLE
 from smartscope.result import Result, StageTiming, empty_detections, empty_tracks
 
 
@@ -117,6 +119,32 @@ def test_nonsense_never_reaches_a_policy(answer: object, message: str) -> None:
     pipeline = Pipeline([Stage("odd", ScriptedModel(answer), 10)], VirtualClock())  # type: ignore[arg-type]
     with pytest.raises(StageFailed, match=message):
         pipeline.process((a_frame(),))
+
+
+@pytest.mark.parametrize(("reads", "rests"), [(frozenset(READABLE), True), (frozenset({"tracks"}), False)])
+def test_what_a_tracker_tells_counts_as_resting_on_the_image_where_it_does(reads: frozenset[str], rests: bool) -> None:
+    tracker = ScriptedModel(lambda frames, so_far: told(so_far))
+    tracker.reads = reads  # type: ignore[attr-defined]
+    image = answering(image=np.zeros(SHAPE, np.float32), image_trust=0.5)
+    pipeline = Pipeline([Stage("image", image, 10), Stage("tracker", tracker, 10)], VirtualClock())
+    result = pipeline.process((a_frame(8),))
+    assert result.from_image == ({"image", "tracks", "events"} if rests else {"image"})
+    left = result.raw()
+    assert [(part is None) for part in (left.tracks, left.settled, left.revisions, left.events)] == [rests] * 4
+
+
+def test_a_revision_alone_counts_as_tracks() -> None:
+    revising = ScriptedModel(lambda frames, so_far: replace(so_far, revisions=told(so_far).revisions))
+    image = answering(image=np.zeros(SHAPE, np.float32))
+    pipeline = Pipeline([Stage("image", image, 10), Stage("revising", revising, 10)], VirtualClock())
+    assert pipeline.process((a_frame(8),)).from_image == {"image", "tracks"}
+
+
+def test_events_are_counted() -> None:
+    pipeline = Pipeline([Stage("t", ScriptedModel(lambda frames, so_far: told(so_far)), 10)], VirtualClock())
+    for index in range(7):
+        pipeline.process((a_frame(index),))
+    assert pipeline.happened.counts() == {"division": 1, "arrest": 1}
 
 
 # ---------------------------------------------------------------- fall-backs

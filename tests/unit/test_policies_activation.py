@@ -336,6 +336,21 @@ def test_a_latch_opens_after_its_time_and_closes_for_twice_as_long() -> None:
     assert again.power_mw.max() <= 2 * STEADY_MW
 
 
+def test_a_counter_that_stays_blind_stays_latched_while_haze_fades() -> None:
+    """Light that fades hides what the power brings: the count alone must prove that it works again."""
+
+    def blind_in_fading_haze(t_s: float, quality: Quality, plant: Plant) -> Quality:
+        hazy = {**quality, "light_e": quality["light_e"] + 20.0 * float(np.exp(-t_s / 40))}
+        return hazy if t_s < 20 else {**hazy, "emitters": 0.0}
+
+    driven = drive(policy(), 120, Plant(3), start_mw=STEADY_MW, breaks=blind_in_fading_haze)
+    fails = round(21 / FRAME_S)
+    assert driven.power_mw[fails:].max() <= driven.power_mw[:fails].max()
+    assert driven.power_mw[-1] > 0
+    assert driven.state.latch is not None
+    assert driven.state.latch.until_s > 120
+
+
 # ---------------------------------------------------------------- scenes
 
 

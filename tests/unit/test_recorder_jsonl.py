@@ -94,6 +94,7 @@ def test_lines_are_strict_json_whatever_they_hold(tmp_path: Path) -> None:
         "where": str(tmp_path),
         "nested": {"x": "Infinity"},
     }
+    assert json.loads(to_line({"text": "\ud800 µm", "x": float("nan")})) == {"text": "\ud800 µm", "x": "NaN"}
     assert to_line({"where": tmp_path, "power_mw": np.float32(0.5)}) == json.dumps(
         {"where": str(tmp_path), "power_mw": 0.5}, separators=(",", ":")
     )

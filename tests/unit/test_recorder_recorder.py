@@ -176,7 +176,9 @@ def test_a_disk_that_fails_at_the_very_end_is_a_fault_too(tmp_path: Path) -> Non
 
 def test_a_row_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
     with recording(tmp_path) as recorder:
-        recorder.put_event("strange", 0, key={("no", "key"): 1})
+        circle: dict[str, object] = {}
+        circle["itself"] = circle
+        recorder.put_event("strange", 0, key=circle)
         recorder.put_event("plain", 1)
         recorder.finish("done")
     assert [row["kind"] for row in RunReader(run_path(tmp_path)).events] == ["plain"]

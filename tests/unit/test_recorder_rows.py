@@ -1,7 +1,7 @@
 """Every noun that travels survives a trip through a line of JSON unchanged."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,16 @@ from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Delay, DoseState
 from smartscope.recorder import rows
 from smartscope.recorder.jsonl import to_line
-from smartscope.result import Detections, Result, StageTiming, Tracks
+from smartscope.result import (
+    Detections,
+    Events,
+    Result,
+    Revisions,
+    Settled,
+    StageTiming,
+    Tracks,
+    columns_of,
+)
 
 numbers = st.floats(allow_nan=False)
 times = st.integers(0, 2**62)
@@ -80,9 +89,7 @@ decisions = st.builds(
 def tables(draw: st.DrawFn, kind: type[Any]) -> Any:
     """Columns of equal length, any bit pattern that is a number or not."""
     length = draw(st.integers(0, 6))
-    whole = ("label", "track_id", "parent_id", "age_frames", "missed_frames")
-    dtypes = {item.name: np.int32 if item.name in whole else np.float32 for item in fields(kind)}
-    return kind(**{name: draw(hnp.arrays(dtype, length)) for name, dtype in dtypes.items()})
+    return kind(**{name: draw(hnp.arrays(dtype, length)) for name, dtype in columns_of(kind).items()})
 
 
 timings = st.lists(st.builds(StageTiming, text, times, times, text, text), max_size=3).map(tuple)
@@ -98,6 +105,9 @@ results = st.builds(
     ready_ns=times,
     image_trust=st.none() | st.floats(0, 1),
     from_image=st.frozensets(text, max_size=3),
+    settled=st.none() | st.builds(Settled, st.integers(0, 10**7), tables(Tracks)),
+    revisions=st.none() | tables(Revisions),
+    events=st.none() | tables(Events),
 )
 
 
@@ -185,9 +195,28 @@ def test_result(value: Result) -> None:
     back = rows.result_from_row(row, value.frame)
     for name in ("frame", "quality", "trust", "why_trust", "timings", "ready_ns", "image"):
         assert getattr(back, name) is getattr(value, name) or getattr(back, name) == getattr(value, name)
-    for name in ("detections", "tracks"):
+    for name in ("detections", "tracks", "revisions", "events"):
         mine, theirs = getattr(back, name), getattr(value, name)
         assert mine is theirs is None or same_bits(mine, theirs)
+    assert (back.settled is None) == (value.settled is None)
+    if back.settled is not None and value.settled is not None:
+        assert back.settled.frame == value.settled.frame
+        assert same_bits(back.settled.tracks, value.settled.tracks)
+
+
+@given(tables(Tracks))
+def test_columns_that_an_older_version_did_not_write_are_zeros(value: Tracks) -> None:
+    row, newer = through_json(rows.columns_to_row(value)), ("steady", "v_error_px_s", "diffusion_px2_s")
+    back = rows.columns_from_row(Tracks, {name: column for name, column in row.items() if name not in newer})
+    assert same_bits(back, replace(value, **dict.fromkeys(newer, np.zeros(len(value), np.float32))))
+
+
+def test_a_result_of_a_run_of_before_tracks_were_settled() -> None:
+    frame = Frame(np.ones((2, 2), np.uint16), 0, 0, 7, Settings(1.0, Roi(0, 0, 2, 2)), {}, 0, 1, 2)
+    row = through_json(rows.result_to_row(Result(frame)))
+    assert not {"settled", "revisions", "events"} & set(row)
+    back = rows.result_from_row(row, frame)
+    assert (back.settled, back.revisions, back.events) == (None, None, None)
 
 
 @given(st.builds(DoseState, numbers, numbers, numbers, powers), st.builds(Delay, numbers, numbers))

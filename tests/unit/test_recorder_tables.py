@@ -65,7 +65,7 @@ def test_sightings_with_stage_places(tmp_path: Path) -> None:
             recorder.put_result(a_result(index))
         recorder.put_result(Result(a_frame(2)))
     rows = lines(run_path(tmp_path))
-    assert list(rows[0]) == ["frame", "track_id", "x_px", "y_px", "parent_id", "x_um", "y_um"]
+    assert list(rows[0])[:7] == ["frame", "track_id", "x_px", "y_px", "parent_id", "x_um", "y_um"]
     assert [(row["frame"], row["track_id"], row["parent_id"]) for row in rows] == [("0", "4", "-1"), ("2", "4", "-1")]
     for row, index in zip(rows, (0, 2), strict=True):
         x_px, y_px = float(row["x_px"]), float(row["y_px"])

@@ -74,6 +74,16 @@ def test_decisions_on_molecules_are_made_again_to_the_last_bit(tmp_path: Path) -
         replay_recorded(run, None)
 
 
+def test_decisions_on_events_and_settled_tracks_are_made_again_to_the_last_bit(tmp_path: Path) -> None:
+    pipeline = [{"model": "track_helpers:MadeUpTracker", "deadline_ms": 1000, "virtual_ms": 1}]
+    run = recorded(tmp_path, pipeline=pipeline, policies=[{"policy": "track_helpers:EventPolicy"}])
+    asked = {row["asked"]["power_mw"] for row in RunReader(run).decisions if row["frame"] >= 0}
+    assert len(asked) > 4  # what was settled, revised and told made a difference
+    again = replay_recorded(run, None)
+    assert again.compared > 5
+    assert again.identical, again.line
+
+
 def test_a_run_without_results(tmp_path: Path) -> None:
     folder = recorded(tmp_path, frames=2)
     (folder / "results" / "results.jsonl").write_text("")

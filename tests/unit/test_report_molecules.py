@@ -73,7 +73,7 @@ def record(base: Path, *, rendered: bool = False, told: bool = True, **options: 
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policies = [
         {"policy": "activation", "options": {"target_density_per_um2": 0.5}},
-        {"policy": "stop", "options": {"target_resolution_nm": 35}},
+        {"policy": "stop_when", "options": {"resolution_nm": 35}},
     ]
     return record(tmp_path_factory.mktemp("runs"), rendered=True, policies=policies)
 

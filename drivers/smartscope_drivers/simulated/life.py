@@ -7,6 +7,7 @@ piece of constant light. Either way the state at a moment depends on the seed an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
@@ -19,19 +20,34 @@ from smartscope.ports import whole_sensor
 from smartscope.specimens.beads import Beads
 from smartscope.specimens.blinking import Blinking
 from smartscope.specimens.cells import Cells
+from smartscope.specimens.dividing_nuclei import DividingNuclei
 from smartscope.specimens.filaments import Filaments
+from smartscope.specimens.living import LivingSpecimen
+from smartscope.specimens.migrating_cells import MigratingCells
+from smartscope.specimens.mitochondria import Mitochondria
 from smartscope.specimens.protocol import STEP_S, Scene, Specimen, SwitchingSpecimen
+from smartscope.specimens.vesicles import Vesicles
 
 if TYPE_CHECKING:
     from smartscope_drivers.simulated.world import World
 
-SPECIMENS: dict[str, type[Cells] | type[Beads] | type[Filaments] | type[Blinking]] = {
+LIVING: dict[str, Callable[..., LivingSpecimen]] = {
+    "dividing_nuclei": DividingNuclei,
+    "mitochondria": Mitochondria,
+    "vesicles": Vesicles,
+    "migrating_cells": MigratingCells,
+}
+"""Those that tell who is where and what happens."""
+SPECIMENS: dict[str, Callable[..., Specimen | SwitchingSpecimen]] = {
     "cells": Cells,
     "beads": Beads,
     "filaments": Filaments,
     "blinking": Blinking,
+    **LIVING,
 }
 STEP_NS = round(STEP_S * 1e9)
+_MOST_LOOKS = 16
+"""In an exposure, at what moves within it."""
 
 
 class Life(Protocol):
@@ -63,7 +79,9 @@ def life_of(world: World) -> Life:
         specimen = SPECIMENS[options.specimen](world.seed, **options.specimen_options)
     except ValidationError as error:
         raise ConfigurationError(options.specimen, problems_of(error, "specimen_options")) from error
-    return _LifeInPieces(world, specimen) if isinstance(specimen, SwitchingSpecimen) else _LifeOnGrid(world, specimen)
+    if isinstance(specimen, SwitchingSpecimen):
+        return _LifeInPieces(world, specimen)
+    return _LifeInMotion(world, specimen) if isinstance(specimen, LivingSpecimen) else _LifeOnGrid(world, specimen)
 
 
 class _LifeOnGrid:
@@ -75,21 +93,54 @@ class _LifeOnGrid:
 
     def advance(self, t_ns: int) -> None:
         """Move on through every whole step that is over."""
-        world = self._world
-        while (end_ns := world.t0_ns + (self._steps + 1) * STEP_NS) <= t_ns:
-            for from_ns, to_ns, _ in world.pattern.pieces(end_ns - STEP_NS, end_ns):
-                if doses := world.doses(from_ns, to_ns):
-                    self.specimen.advance((self._steps + 1) * STEP_S)
-                    for wavelength_nm, dose in doses.items():
-                        self.specimen.expose(wavelength_nm, partial(world.dose_at, dose, to_ns - 1))
-            self._steps += 1
-        self.specimen.advance(max((t_ns - world.t0_ns) / 1e9, self._steps * STEP_S))
+        last = max((t_ns - self._world.t0_ns) // STEP_NS, self._steps)
+        self._bleach(self._steps, last)
+        self._steps = last
+        self.specimen.advance(max((t_ns - self._world.t0_ns) / 1e9, self._steps * STEP_S))
         self.t_ns = t_ns
+
+    def _bleach(self, first: int, last: int) -> None:
+        """Deliver the light of the steps from ``first`` to ``last``; hours of darkness are passed over at once."""
+        world = self._world
+        from_ns, to_ns = world.t0_ns + first * STEP_NS, world.t0_ns + last * STEP_NS
+        if first == last or not world.doses(from_ns, to_ns):
+            return
+        if last > first + 1:
+            middle = (first + last) // 2
+            self._bleach(first, middle)
+            self._bleach(middle, last)
+            return
+        for a_ns, b_ns, _ in world.pattern.pieces(from_ns, to_ns):
+            if doses := world.doses(a_ns, b_ns):
+                self.specimen.advance(last * STEP_S)
+                for wavelength_nm, dose in doses.items():
+                    self.specimen.expose(wavelength_nm, partial(world.dose_at, dose, b_ns - 1))
 
     def expose(self, t_start_ns: int, t_end_ns: int) -> int:
         """Move on to the middle, unless it is beyond that."""
         self.advance(max((t_start_ns + t_end_ns) // 2, self.t_ns))
         return self.t_ns
+
+
+class _LifeInMotion(_LifeOnGrid):
+    """Looked at in the middle of each of the equal parts of an exposure within which hardly anything moves."""
+
+    specimen: LivingSpecimen
+
+    def __init__(self, world: World, specimen: LivingSpecimen) -> None:
+        super().__init__(world, specimen)
+        self.specimen = specimen
+
+    def expose(self, t_start_ns: int, t_end_ns: int) -> int:
+        """Move on to the middle of the last part, looking at each, from where it already is."""
+        begun_ns = max(t_start_ns, self.t_ns)
+        open_ns = max(t_end_ns, begun_ns) - begun_ns
+        parts = min(max(round(open_ns / 1e9 / self.specimen.look_every_s), 1), _MOST_LOOKS)
+        self.specimen.begin_exposure()
+        for part in range(parts):
+            self.advance(begun_ns + (2 * part + 1) * open_ns // (2 * parts))
+            self.specimen.look()
+        return begun_ns + open_ns // 2
 
 
 class _LifeInPieces:

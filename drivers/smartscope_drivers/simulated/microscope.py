@@ -25,7 +25,7 @@ from smartscope_drivers.simulated import devices
 from smartscope_drivers.simulated.faults import FaultOptions
 from smartscope_drivers.simulated.lights import SimulatedLights
 from smartscope_drivers.simulated.modulators import SimulatedGrating, SimulatedSlm
-from smartscope_drivers.simulated.options import Contrast, WorldOptions
+from smartscope_drivers.simulated.options import Contrast, SpecimenName, WorldOptions
 from smartscope_drivers.simulated.virtual_camera import VirtualCamera
 from smartscope_drivers.simulated.world import World
 
@@ -43,7 +43,7 @@ class SimulatedMicroscope(CoreMicroscope):
         self,
         setup: MicroscopeSetup,
         *,
-        specimen: Literal["cells", "beads", "filaments", "blinking"] = DEFAULTS.specimen,
+        specimen: SpecimenName = DEFAULTS.specimen,
         specimen_options: dict[str, Any] | None = None,
         readout_ms: NotNegative = DEFAULTS.readout_ms,
         stage_um_per_s: Positive = DEFAULTS.stage_um_per_s,

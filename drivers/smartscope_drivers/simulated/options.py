@@ -10,15 +10,25 @@ from pydantic import Field
 from smartscope.config import NotNegative, Positive, Section
 from smartscope_drivers.simulated.faults import FaultOptions
 
+SpecimenName = Literal[
+    "cells",
+    "beads",
+    "filaments",
+    "blinking",
+    "dividing_nuclei",
+    "mitochondria",
+    "vesicles",
+    "migrating_cells",
+]
 Contrast = Annotated[float, Field(ge=0, le=1)]
 
 
 class WorldOptions(Section):
     """The simulated hardware and what lies under it."""
 
-    specimen: Literal["cells", "beads", "filaments", "blinking"] = "cells"
+    specimen: SpecimenName = "cells"
     specimen_options: dict[str, Any] = Field(default_factory=dict)
-    """Of ``CellsOptions``, ``BeadsOptions``, ``FilamentsOptions`` or ``BlinkingOptions``."""
+    """Of ``CellsOptions``, ``BeadsOptions`` and so on; see docs/specimens.md."""
     readout_ms: NotNegative = 4.5
     """Between two exposures."""
     stage_um_per_s: Positive = 2000.0

@@ -22,14 +22,16 @@ from smartscope.optics.fringes import Fringes
 from smartscope.optics.illumination import collected_fraction, dose_j_per_cm2
 from smartscope.optics.psf import depth_um, sigma_um
 from smartscope.ports import Clock, whole_sensor
+from smartscope.specimens.living import Labels, LivingSpecimen
 from smartscope.specimens.protocol import GroundTruth, Points, SwitchingSpecimen, View
 from smartscope_drivers.simulated.bench import LightBench
 from smartscope_drivers.simulated.faults import Faults
 from smartscope_drivers.simulated.illumination import Illumination, Pattern
-from smartscope_drivers.simulated.life import STEP_NS, Life, life_of
+from smartscope_drivers.simulated.life import LIVING, STEP_NS, Life, life_of
 from smartscope_drivers.simulated.options import WorldOptions
 from smartscope_drivers.simulated.timeline import Timeline
 from smartscope_drivers.simulated.trajectory import Trajectory
+from smartscope_drivers.simulated.truth import WorldEvents, WorldObjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +292,51 @@ class World:
                 y_px=pixels[:, 1],
                 photons=glow.photons * view.detected_fraction / self.config.camera.quantum_efficiency,
             )
+
+    def objects(self, t_ns: int, roi: Roi | None = None) -> WorldObjects:
+        """Who is where at any moment since the world began, inside ``roi`` or not; in order of time is quickest.
+
+        Raises:
+            InputError: the specimen is none of objects with a life of their own.
+        """
+        with self._lock:
+            specimen, view = self._living(t_ns), self.view(t_ns, roi or whole_sensor(self.config.sensor))
+            return WorldObjects.seen(specimen.objects(), specimen.phases, view)
+
+    def masks(self, t_ns: int, roi: Roi | None = None) -> Labels:
+        """(H, W) int32: the number of the object that covers the centre of each pixel of ``roi``; 0: none.
+
+        Raises:
+            InputError: the specimen is none of objects with a life of their own.
+        """
+        with self._lock:
+            return self._living(t_ns).masks(self.view(t_ns, roi or whole_sensor(self.config.sensor)))
+
+    def events(self, t0_ns: int, t1_ns: int, roi: Roi | None = None) -> WorldEvents:
+        """What goes on between two moments, anywhere; quickest asked once, for the whole run, at its end.
+
+        Raises:
+            InputError: the specimen is none of objects with a life of their own.
+        """
+        with self._lock:
+            began_ns, roi = self.t0_ns, roi or whole_sensor(self.config.sensor)
+            living = self._living(max(t1_ns, self._twin.t_ns))
+            found = living.events((t0_ns - began_ns) / 1e9, (t1_ns - began_ns) / 1e9)
+            views = [self.view(began_ns + round(1e9 * onset_s), roi) for onset_s in found.onset_s]
+            return WorldEvents.seen(found, began_ns, views)
+
+    def _living(self, t_ns: int) -> LivingSpecimen:
+        """The twin of the specimen as at ``t_ns``."""
+        if not isinstance(self._twin.specimen, LivingSpecimen):
+            raise InputError(
+                f"{self.options.specimen!r} tells of no objects with a life of their own",
+                where="specimen",
+                allowed=", ".join(LIVING),
+            )
+        twin = self._twin_before(t_ns)
+        twin.advance(t_ns)
+        assert isinstance(twin.specimen, LivingSpecimen)
+        return twin.specimen
 
     def _twin_before(self, t_ns: int) -> Life:
         """A life that has not gone beyond ``t_ns``, other than the one that the camera sees."""

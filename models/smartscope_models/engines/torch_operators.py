@@ -116,6 +116,27 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     return x.index_select(axis, index.reshape(-1)).reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
+def gather_elements(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
+    index = indices.to(x.device)
+    index = torch.where(index < 0, index + x.shape[axis], index)
+    # torch takes indices that are shorter along the other axes too, as ONNX does
+    return torch.gather(x, axis, index)
+
+
+def top_k(
+    x: Tensor,
+    k: Tensor,
+    *,
+    axis: int = -1,
+    largest: int = 1,
+    sorted: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Of equal values the one that comes first is first, as ONNX wants it and ``torch.topk`` does not promise."""
+    order = torch.sort(x, dim=axis, descending=bool(largest), stable=True)
+    number = ints(k)[0]
+    return order.values.narrow(axis, 0, number), order.indices.narrow(axis, 0, number)
+
+
 def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Tensor:
     wanted = ints(shape)
     if not allowzero:
@@ -239,6 +260,8 @@ OPERATORS: dict[str, Operator] = {
     "Slice": take_slice,
     "Split": split,
     "Gather": gather,
+    "GatherElements": gather_elements,
+    "TopK": top_k,
     "Reshape": reshape,
     "Flatten": lambda x, *, axis=1: x.reshape(math.prod(x.shape[: axis % max(x.ndim, 1)]), -1),
     "Transpose": lambda x, *, perm=(): x.permute(list(perm) or list(range(x.ndim))[::-1]),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -66,34 +66,17 @@ class MoleculeLocalizer:
             InputError: the spline's file cannot be used.
             UnsupportedModel, EngineError: the network that was asked for cannot be used.
         """
-        optics, camera = setup.optics, setup.camera
-        psf = optics.point_spread
-        widefield = max(0.21 * optics.emission_nm / optics.numerical_aperture / camera.pixel_size_nm, 0.6)
-        told = sigma_px or psf.sigma_px
-        self._tolerance = MEASURED if told else THEORETICAL
+        camera = setup.camera
+        self._tolerance = MEASURED if sigma_px or setup.optics.point_spread.sigma_px else THEORETICAL
         self._pixel_nm = camera.pixel_size_nm
         self._calibration = SensorCalibration(camera)
+        common: _Common = {"false_alarms_per_megapixel": false_alarms_per_megapixel, "max_spots": max_spots}
         fits: FitPath | SplinePath
-        if psf.file is not None:
+        if setup.optics.point_spread.file is not None:
             _refuse_width(sigma_px)
-            fits = SplinePath(
-                Path(psf.file),
-                psf.range_nm,
-                camera.pixel_size_nm,
-                camera.quantum_efficiency,
-                false_alarms_per_megapixel=false_alarms_per_megapixel,
-                max_spots=max_spots,
-            )
+            fits = _of_spline(setup, setup.optics.point_spread.file, common)
         else:
-            fits = FitPath(
-                psf,
-                told or widefield,
-                camera.quantum_efficiency,
-                false_alarms_per_megapixel=false_alarms_per_megapixel,
-                max_spots=max_spots,
-                self_calibrating=self_calibrating,
-                rounds=rounds,
-            )
+            fits = _of_gaussian(setup, sigma_px, common, self_calibrating=self_calibrating, rounds=rounds)
         self._facts: dict[str, str] = {"finder": finder}
         self._finder: Finder = fits
         if finder != "fits":
@@ -171,6 +154,31 @@ class MoleculeLocalizer:
             return ()
         why = f"spots are {ratio:.2f} times as wide as the calibration says: check pixel size, emission and focus"
         return ((FOREIGN_TRUST, why),)
+
+
+class _Common(TypedDict):
+    """What both kinds of fits are told."""
+
+    false_alarms_per_megapixel: float
+    max_spots: int
+
+
+def _of_spline(setup: Instrument, file: str, common: _Common) -> SplinePath:
+    camera, range_nm = setup.camera, setup.optics.point_spread.range_nm
+    return SplinePath(Path(file), range_nm, camera.pixel_size_nm, camera.quantum_efficiency, **common)
+
+
+def _of_gaussian(
+    setup: Instrument, sigma_px: float | None, common: _Common, *, self_calibrating: bool, rounds: int
+) -> FitPath:
+    """Of a width that was told, else of the theory's."""
+    optics, camera = setup.optics, setup.camera
+    theory_px = 0.21 * optics.emission_nm / optics.numerical_aperture / camera.pixel_size_nm
+    width_px = sigma_px or optics.point_spread.sigma_px or max(theory_px, 0.6)
+    efficiency = camera.quantum_efficiency
+    return FitPath(
+        optics.point_spread, width_px, efficiency, self_calibrating=self_calibrating, rounds=rounds, **common
+    )
 
 
 def _refuse_width(sigma_px: float | None) -> None:

@@ -67,6 +67,14 @@ CONTRACTS: Mapping[str, Contract] = {
             Wanted("stem", "float32", IMAGES, {"batch": 1}),
         ),
     ),
+    "detect": Contract(
+        (Wanted("cells", "float32", IMAGES, {"batch": 1, "channel": 8}),),
+        (
+            Wanted("places", "float32", ("batch", "index"), {"batch": 1}),
+            Wanted("objects", "float32", ("batch", "index", "channel"), {"batch": 1, "channel": 9}),
+            Wanted("depths", "float32", IMAGES, {"batch": 1, "channel": 2}),
+        ),
+    ),
     "image_to_image": Contract((Wanted("", "float32", (), {}),), (Wanted("", "float32", (), {}),)),
 }
 """By task. ``frames``: counts, oldest first. ``calibration``: offset in counts, effective electrons per count, read
@@ -74,6 +82,8 @@ variance in effective electrons². ``nominal``: offset in counts, counts per eff
 ``image``: counts at the nominal gain and offset. ``views``: see ``structured_illumination.views``; the image is then
 the first of them without its noise. ``cells``: 2 x 2 pixels of the newest frame under each other, as
 ``localization.sight`` says; ``earlier``: the stems of the two frames before; ``maps``: see ``localization.decode``.
+For ``detect`` the cells of the frame before lie under those of the newest, as ``detection.light`` says; ``places`` and
+``objects``: see ``detection.answer``; ``depths``: foreground, and depth in its object.
 ``image_to_image``: one image in, one of the same size out."""
 
 

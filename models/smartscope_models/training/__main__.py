@@ -27,10 +27,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="where scenes and the state of a training cut off are kept"
     )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="FILE",
+        help=".npz of nuclei (images, labels) that detectors learn from too",
+    )
     given = parser.parse_args(arguments)
     try:
         package = make(
-            given.recipe, given.seed, given.output, _say, given.steps, given.scenes, given.threads, given.keep
+            given.recipe,
+            given.seed,
+            given.output,
+            _say,
+            given.steps,
+            given.scenes,
+            given.threads,
+            given.keep,
+            given.images,
         )
     except SmartscopeError as error:
         print(error.line(), file=sys.stderr)

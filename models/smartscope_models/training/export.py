@@ -15,6 +15,7 @@ from smartscope.errors import UnsupportedModel
 from smartscope_models.engines.engine import Precision
 from smartscope_models.engines.graph import with_uint16_frames
 from smartscope_models.localization.sight import CONDITIONS
+from smartscope_models.training.detector import Detector
 from smartscope_models.training.localizer import Localizer
 from smartscope_models.training.network import Denoiser
 from smartscope_models.training.refiner import Refiner
@@ -40,6 +41,20 @@ def refiner_files(network: Refiner) -> dict[Precision, bytes]:
 def localizer_files(network: Localizer) -> dict[Precision, bytes]:
     """The same of a network that localises; heights and widths are those of cells."""
     return {"fp32": _localizer(network), "fp16": _localizer(copy.deepcopy(network).half())}
+
+
+def detector_files(network: Detector) -> dict[Precision, bytes]:
+    """The same of a network that detects; heights and widths are those of cells of 2 x 2 pixels."""
+    half = copy.deepcopy(network).half()
+    half.calibration = network.calibration
+    return {"fp32": _detector(network), "fp16": _detector(half)}
+
+
+def _detector(network: Detector) -> bytes:
+    outputs = ("places", "objects", "depths")
+    model = _exported(network, {"cells": torch.zeros(1, 8, 32, 48)}, outputs)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _localizer(network: Localizer) -> bytes:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from smartscope.errors import InputError
 from smartscope_models.packages import ModelPackage
+from smartscope_models.training import learn_detector
 from smartscope_models.training import recipe as frames
+from smartscope_models.training.detector_shipping import ship_detector
+from smartscope_models.training.learn_detector import DETECTOR_RECIPES
 from smartscope_models.training.learn_localizer import LOCALIZER_RECIPES, learn
 from smartscope_models.training.localizer_shipping import ship_localizer
+from smartscope_models.training.nuclei import RealNuclei
 from smartscope_models.training.refine import refine
 from smartscope_models.training.shipping import ship
 from smartscope_models.training.stack_bank import stack_bank
@@ -16,7 +21,7 @@ from smartscope_models.training.stack_recipe import STACK_RECIPES
 from smartscope_models.training.stack_shipping import ship_refined
 from smartscope_models.training.train import Say, scene_bank, train
 
-RECIPES = (*frames.RECIPES, *STACK_RECIPES, *LOCALIZER_RECIPES)
+RECIPES = (*frames.RECIPES, *STACK_RECIPES, *LOCALIZER_RECIPES, *DETECTOR_RECIPES)
 
 
 def make(
@@ -28,12 +33,22 @@ def make(
     scenes: int | None = None,
     threads: int = 1,
     keep: Path | None = None,
+    images: Path | None = None,
 ) -> ModelPackage:
     """Draw, train and write a package; steps, scenes: other numbers than the recipe's, for a trial.
 
+    images: file of real nuclei with their outlines, for a network that detects.
+
     Raises:
-        InputError: the package or what is kept cannot be written or read.
+        InputError: the package or what is kept cannot be written or read; or images for a recipe that takes none.
     """
+    if name in DETECTOR_RECIPES:
+        real = RealNuclei(images) if images else None
+        objects = replace(DETECTOR_RECIPES[name], seed=seed, images=images.name if images else "")
+        objects = replace(objects, steps=steps or objects.steps)
+        return ship_detector(learn_detector.learn(objects, say, threads, keep, real), objects, output)
+    if images:
+        raise InputError(f"{name} learns from no images", where="--images", allowed=", ".join(DETECTOR_RECIPES))
     if name in frames.RECIPES:
         recipe = frames.recipe(name, seed=seed)
         recipe = replace(recipe, steps=steps or recipe.steps, scenes=scenes or recipe.scenes)

@@ -74,12 +74,12 @@ def draw_lessons(fields: Fields, number: int, edge: int, seed: tuple[int, ...]) 
     """``number`` crops of ``edge`` pixels; the same seed gives the same."""
     rng = np.random.default_rng(seed)
     noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    sigma_px, offset_nm, depth_nm = (_draw(r, number, rng) for r in _optics(fields))
+    sigma_px, offset_nm, depth_nm = (drawn_from(r, number, rng) for r in _optics(fields))
     told_px = sigma_px * np.exp(rng.normal(0, fields.misjudged_sigma, number))
-    floor_e = _draw(fields.background_e, number, rng)
+    floor_e = drawn_from(fields.background_e, number, rng)
     molecules = _glowing(fields, number, edge, rng)
     light = _rendered(molecules, edge, sigma_px, offset_nm, depth_nm)
-    floor = _uneven(floor_e, fields.unevenness, edge, rng)
+    floor = uneven(floor_e, fields.unevenness, edge, rng)
     cameras = draw_cameras(fields.detectors, floor_e + 500.0, floor_e, rng)
     read_map = cameras.read_map(edge, noise)
     counts = cameras.counts(light + floor, read_map, noise)
@@ -118,7 +118,8 @@ def _optics(fields: Fields) -> tuple[Range, Range, Range]:
     return fields.sigma_px, fields.focal_offset_nm, fields.focal_depth_nm
 
 
-def _draw(low_high: Range, number: int, rng: np.random.Generator) -> Doubles:
+def drawn_from(low_high: Range, number: int, rng: np.random.Generator) -> Doubles:
+    """(B,) values; log-uniform where both ends are above 0."""
     low, high = low_high
     if low > 0:
         return np.asarray(np.exp(rng.uniform(math.log(low), math.log(high), number)))
@@ -129,9 +130,9 @@ def _glowing(fields: Fields, number: int, edge: int, rng: np.random.Generator) -
     """Molecules of all lessons, padded; a margin around the crop holds some too, whose light reaches into it."""
     margin = 3 * fields.sigma_px[1]
     side = edge + 2 * margin
-    on_frames = _draw(fields.on_frames, number, rng)
+    on_frames = drawn_from(fields.on_frames, number, rng)
     fleeting = rng.random(number) < fields.fleeting_share
-    density = _draw(fields.density_per_px, number, rng)
+    density = drawn_from(fields.density_per_px, number, rng)
     # those that began up to eight mean times before the first frame and have mostly gone out
     span = np.where(fleeting, FRAMES, FRAMES + 8 * on_frames)
     mean = np.where(fleeting, density * FRAMES, density * span / on_frames) * side * side
@@ -144,8 +145,8 @@ def _glowing(fields: Fields, number: int, edge: int, rng: np.random.Generator) -
     end = begin + np.where(fleeting[:, None], 1.0, rng.exponential(1.0, shape) * on_frames[:, None])
     frame = np.arange(FRAMES)[None, :, None]
     share = np.clip(np.minimum(end[:, None], frame + 1) - np.maximum(begin[:, None], frame), 0, 1)
-    spread = _draw(fields.photon_spread, number, rng)
-    median = _draw(fields.photons_e, number, rng)
+    spread = drawn_from(fields.photon_spread, number, rng)
+    median = drawn_from(fields.photons_e, number, rng)
     bright = median[:, None] * np.exp(rng.normal(0, 1, shape) * spread[:, None])
     photons = share * (bright * listed)[:, None]
     # only those that glow at all are worth rendering
@@ -167,12 +168,12 @@ def _rendered(found: _Molecules, edge: int, sigma_px: Doubles, offset_nm: Double
         flat = not bool(found.z_nm.any())
         return sigma.expand_as(found.z_nm) if flat else sigma * torch.sqrt(1 + away**2)
 
-    across = _shares(found.x_px, width(offset_nm), edge)
-    down = _shares(found.y_px, width(-offset_nm), edge)
+    across = shares(found.x_px, width(offset_nm), edge)
+    down = shares(found.y_px, width(-offset_nm), edge)
     return torch.einsum("bte,bey,bex->btyx", found.photons_e, down, across)
 
 
-def _shares(centre: Tensor, sigma: Tensor, edge: int) -> Tensor:
+def shares(centre: Tensor, sigma: Tensor, edge: int) -> Tensor:
     """(B, E) → (B, E, edge): what part of a Gaussian falls on each line of pixels."""
     edges = torch.arange(edge + 1) - 0.5
     below = torch.erf((edges - centre[..., None]) / (math.sqrt(2) * sigma[..., None]))
@@ -183,7 +184,7 @@ def _column(values: Doubles) -> Tensor:
     return torch.tensor(values.astype(np.float32)).reshape(-1, 1)
 
 
-def _uneven(floor_e: Doubles, most: float, edge: int, rng: np.random.Generator) -> Tensor:
+def uneven(floor_e: Doubles, most: float, edge: int, rng: np.random.Generator) -> Tensor:
     """(B, 1, edge, edge) background: a slope and a slow wave, its mean about ``floor_e``."""
     number, axis = len(floor_e), np.linspace(-0.5, 0.5, edge)
     part = most * rng.random((number, 1, 1)) ** 2

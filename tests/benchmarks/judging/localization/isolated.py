@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from judging.bench import say
 from judging.figures import Row
 
 from .bench import Bench
-from .movies import Doubles, Movie, Scene, isolated_frames, read_columns
+from .candidates import Candidate
+from .movies import Doubles, Movie, Scene, isolated_frames, read_columns, simulated
 
 PAIRED_NM = 250.0
 APART_NM = 1e7
@@ -28,8 +31,40 @@ KEPT = (
 
 
 def isolated(bench: Bench) -> dict[str, Any]:
-    """All levels of light on the first seed: one movie holds all emitters of a level."""
-    return {"rows": levels(bench, bench.photons, "gaussian")}
+    """All levels of light on the first seed, whose movie holds all emitters of a level; and ours over all seeds."""
+    return {"rows": levels(bench, bench.photons, "gaussian"), "pooled": pooled(bench)}
+
+
+def pooled(bench: Bench) -> list[Row]:
+    """Ours at each level of light, all seeds together: narrower intervals than one movie bears."""
+    rows, frames = [], isolated_frames(bench.emitters)
+    for ours in bench.ours:
+        for level in bench.photons:
+            parts = [_of(bench, ours, Scene(seed, frames=frames, photons=level)) for seed in bench.seeds]
+            relative, honest = (np.concatenate(side) for side in zip(*parts, strict=True))
+            ratio, between = resampled(_root_mean_square(relative), len(relative))
+            told, told_between = resampled(_root_mean_square(honest), len(honest))
+            row = {"photons": level, "model": ours.label, "molecules": len(relative)}
+            rows.append(
+                {**row, "ratio": ratio, "ratio_interval_95": between}
+                | {"calibration": told, "calibration_interval_95": told_between}
+            )
+    return rows
+
+
+def _root_mean_square(values: Doubles) -> Callable[[Any], float]:
+    return lambda draw: float(np.sqrt(np.mean(values[draw] ** 2)))
+
+
+def _of(bench: Bench, ours: Candidate, scene: Scene) -> tuple[Doubles, Doubles]:
+    """(N, 2) errors over the bound and over the stated error, of one movie."""
+    with simulated(bench.evaluator, scene) as movie, tempfile.TemporaryDirectory() as folder:
+        say(f"{scene.row()} {ours.label}, all seeds")
+        out = Path(folder) / "found.csv"
+        ours.localize(movie, out)
+        error, limit, stated = paired_with_truth(movie, out)
+    assert stated is not None
+    return error / limit, error / stated[:, None]
 
 
 def levels(bench: Bench, photons: Sequence[float], psf: str) -> list[Row]:

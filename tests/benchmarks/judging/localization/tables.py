@@ -30,7 +30,18 @@ def _between(ends: Sequence[float] | None, digits: int) -> str:
 
 
 def _isolated(section: Section) -> str:
-    return levels(section["rows"])
+    head = ("photons", "", "molecules", "RMSE / CRLB (95 %)", "error / stated (95 %)")
+    rows = [
+        [
+            row["photons"],
+            row["model"],
+            row["molecules"],
+            _number(row["ratio"], 4) + _between(row["ratio_interval_95"], 3),
+            _number(row["calibration"], 3) + _between(row["calibration_interval_95"], 3),
+        ]
+        for row in section.get("pooled", ())
+    ]
+    return levels(section["rows"]) + ("\n\nAll seeds together\n\n" + table(head, rows) if rows else "")
 
 
 def levels(rows: Sequence[Row]) -> str:
