@@ -21,7 +21,7 @@ from smartscope_models.estimate import chosen_frames, estimate_noise
 from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
 from smartscope_models.tables import NEEDED, DetectionTable, read_detections, write_table
 from smartscope_models.tracking import KalmanTracker
-from smartscope_models.tracking.linker import Outcome
+from smartscope_models.tracking.sightings import Outcome
 
 Report = Callable[[int, int], None]
 Identities = np.ndarray[Any, np.dtype[np.int64]]

@@ -18,7 +18,8 @@ from smartscope.testing.model_contract import a_frame
 from smartscope_models.detection.objects import detections_of
 from smartscope_models.tracking import KalmanTracker
 from smartscope_models.tracking.assignment import LONGEST_SEARCH, assign
-from smartscope_models.tracking.linker import Linker, Sightings
+from smartscope_models.tracking.linker import Linker
+from smartscope_models.tracking.sightings import Sightings
 from smartscope_models.tracking.tracker import LONGEST_COAST
 
 INSTRUMENT = Instrument(CameraCalibration(pixel_size_nm=100), OpticsConfig())
@@ -154,7 +155,7 @@ def test_process_noise_is_learned_from_a_wrong_start() -> None:
         home = home + rng.normal(0, 1.5, home.shape)
         linker.advance(1.0)
         linker.link(Sightings.of_one_frame(home, np.ones(300), np.ones(300)), 1e6, 1 + 1000 * t)
-    assert 0.8 < linker.noise.walk / 1.5**2 < 1.4
+    assert 0.8 < linker.habits.noise.walk / 1.5**2 < 1.4
 
 
 @settings(max_examples=60, deadline=None)

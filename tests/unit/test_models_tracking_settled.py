@@ -16,7 +16,8 @@ from smartscope.result import Detections, Result
 from smartscope.testing.model_contract import a_frame
 from smartscope_models.detection.objects import detections_of
 from smartscope_models.tracking import KalmanTracker
-from smartscope_models.tracking.linker import MOST_NEW, Outcome
+from smartscope_models.tracking.linker import MOST_NEW
+from smartscope_models.tracking.sightings import Outcome
 
 INSTRUMENT = Instrument(CameraCalibration(pixel_size_nm=100), OpticsConfig())
 FIELD = np.zeros((200, 200), np.uint16)

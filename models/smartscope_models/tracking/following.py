@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smartscope_models.tracking.linker import Linker, Outcome, Sightings
+from smartscope_models.tracking.linker import Linker
 from smartscope_models.tracking.motion import Doubles
 from smartscope_models.tracking.settling import Correction, Moment, Settler, apply
+from smartscope_models.tracking.sightings import Outcome, Sightings
 
 
 @dataclass(slots=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
+import numpy as np
 from numba import njit
+
+from smartscope_models.tracking.motion import REMEMBERED_LINKS, Doubles
 
 STRANGER = 0.05
 """Probability that an object's size or brightness changes so much that it tells nothing."""
@@ -12,6 +16,41 @@ ODD = 2e-3
 """Density, per unit of log size or brightness, of looks that no object had so far."""
 STEADY_SIGHTINGS = 6.0
 """Of an object's latest sightings, so many make up what it is known to look like."""
+
+
+@dataclass(slots=True)
+class Looks:
+    """Log size and log brightness; columns (2,)."""
+
+    change: Doubles = field(default_factory=lambda: np.array([0.1, 0.1]))
+    """Variance of one sighting of an object."""
+    mean: Doubles = field(default_factory=lambda: np.zeros(2))
+    """Of all objects."""
+    spread: Doubles = field(default_factory=lambda: np.ones(2))
+    """Variance over all objects."""
+    links: float = 15.0
+    """So many links the knowledge of ``change`` rests on."""
+
+    def packed(self) -> Doubles:
+        """(3, 2) for compiled code; objects that all look the same tell nothing."""
+        return np.stack([self.change, self.mean, np.maximum(self.spread, 2 * self.change)])
+
+    def learn_population(self, look: Doubles) -> None:
+        """From all sightings (D, 2) of a frame."""
+        if len(look) > 1:
+            rate = min(0.1, len(look) / 500) if self.mean.any() else 1.0
+            self.mean = self.mean + rate * (look.mean(0) - self.mean)
+            self.spread = self.spread + rate * (np.maximum(look.var(0), 1e-4) - self.spread)
+
+    def learn_change(self, known: Doubles, hits: Doubles, look: Doubles) -> None:
+        """From links (K, 2) that are beyond doubt; hits (K,): sightings that made up what was known."""
+        if len(look):
+            fresh = 1 + 1 / np.minimum(hits, STEADY_SIGHTINGS)
+            squared = (look - known) ** 2 / fresh[:, None]
+            limited = np.minimum(squared, 9 * self.change).mean(0)
+            self.links = min(self.links + len(look), REMEMBERED_LINKS)
+            rate = min(1.0, len(look) / self.links)
+            self.change = self.change + rate * (np.maximum(limited, 1e-4) - self.change)
 
 
 @njit(nogil=True, cache=True)

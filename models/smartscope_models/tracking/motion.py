@@ -20,6 +20,10 @@ SWITCH = 0.03
 """Probability per frame that an object changes its way of moving."""
 FADE = 0.7
 """What a random walker's velocity keeps per frame."""
+CAUTION = 1.15
+"""Process noise is held this much above what is seen: too little loses objects, too much costs hardly anything."""
+REMEMBERED_LINKS = 3000.0
+"""Noise is an average over about so many of the latest links."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,8 @@ class Noise:
     measurement: float
     velocity: float
     """Of the velocity of a new object, and what a random walker's velocity gains per frame."""
+    links: float = 50.0
+    """So many links this rests on; the start values count as the first."""
 
     @classmethod
     def of_gate(cls, gate_px: float) -> Noise:
@@ -42,11 +48,19 @@ class Noise:
         square = gate_px**2
         return cls(square / 16, square / 128, square / 107, square / 1067, square / 16)
 
-    def learn(self, walk_ratio: float, course_ratio: float, gate_px: float) -> None:
-        """Scale by observed over expected squared innovation, within what the gate can let pass."""
+    def learn(self, sums: Doubles, links: int, gate_px: float) -> None:
+        """Scale by observed over expected squared innovation of ``links``, within what the gate can let pass.
+
+        sums: (2, 2) as ``update`` returns them.
+        """
+        self.links = min(self.links + links, REMEMBERED_LINKS)
+        rate = min(0.3, links / self.links)
+        if not links:
+            return
+        walk_ratio, course_ratio = (CAUTION * (sums[:, 0] + 1e-9) / (sums[:, 1] + 1e-9)) ** rate
         low, high = 1e-4 * gate_px**2, 0.25 * gate_px**2
-        self.walk = min(max(self.walk * walk_ratio, low), high)
-        factor = min(max(self.course * course_ratio, low / 4), high / 4) / self.course
+        self.walk = min(max(self.walk * float(walk_ratio), low), high)
+        factor = min(max(self.course * float(course_ratio), low / 4), high / 4) / self.course
         self.course *= factor
         self.turn *= factor
 

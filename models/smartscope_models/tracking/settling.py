@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smartscope_models.tracking.linker import Linker, Outcome, Sightings
+from smartscope_models.tracking.linker import Linker
 from smartscope_models.tracking.motion import Doubles
 from smartscope_models.tracking.objects import Integers
+from smartscope_models.tracking.sightings import Outcome, Sightings
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Settler:
         self.linker.advance(oldest.elapsed)
         outcome = self.linker.link(chains, oldest.area_px2, next_id, oldest.widening)
         self._retire(before)
-        final = Outcome(outcome.track_id[chain_of], outcome.parent_id[chain_of])
+        final = Outcome(outcome.track_id[chain_of], outcome.parent_id[chain_of], outcome.families)
         fresh = max(next_id, int(self.linker.objects.track_id.max(initial=0)) + 1)
         bearers = np.concatenate([live, *(moment.named.track_id for moment in self._window)])
         correction = _corrected(oldest.named, final, bearers, max(fresh, int(final.track_id.max(initial=0)) + 1))

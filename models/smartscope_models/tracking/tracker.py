@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
 import numpy as np
@@ -18,10 +18,12 @@ from pydantic import Field
 
 from smartscope.frame import Certainty, Frame
 from smartscope.ports import Instrument
-from smartscope.result import Detections, Result, Revisions, Settled, Tracks, empty_tracks
+from smartscope.result import Detections, Events, Result, Revisions, Settled, Tracks
 from smartscope_models.tracking.following import Kind, Names
-from smartscope_models.tracking.linker import Linker, Outcome
 from smartscope_models.tracking.motion import Doubles
+from smartscope_models.tracking.published import published
+from smartscope_models.tracking.sightings import Outcome
+from smartscope_models.tracking.telling import DivisionTeller
 
 LONGEST_COAST = 25
 """Frames without any detections (stage on its way, detector late) after which all objects are given up."""
@@ -31,6 +33,8 @@ LONGEST_STEP = 1000.0
 """Frame periods that objects are carried on at once."""
 FARTHEST_PX = 1e6
 """From the frame's origin; a detection farther away is none."""
+ORGANELLE = 2
+"""Label of objects whose fission is not a division; other models tell it."""
 Gate = Annotated[float, Field(gt=0, le=4096)]
 
 
@@ -57,8 +61,9 @@ class KalmanTracker:
     """Online tracking: interacting motion models, optimal assignment with divisions, rates and noise learned.
 
     ``tracks`` are live; ``settled`` are those of ``lag_frames`` before, linked again with what came after, and never
-    change; ``revisions`` name the live identities that this takes back. A frame during which the stage moved (``xy``
-    mixed), and one without ``detections``, only carries the objects on.
+    change; ``revisions`` name the live identities that this takes back; ``events`` are divisions, told at once and
+    confirmed or withdrawn when settled. A frame during which the stage moved (``xy`` mixed), and one without
+    ``detections``, only carries the objects on.
     """
 
     history = 0
@@ -72,11 +77,12 @@ class KalmanTracker:
         cell_gate_px: Gate = 40.0,
         memory_frames: Annotated[int, Field(ge=0, le=1000)] = 3,
         lag_frames: Annotated[int, Field(ge=0, le=100)] = 3,
+        division_probability: Annotated[float, Field(ge=0.5, lt=1)] = 0.5,
     ) -> None:
         """Gates: the farthest an object may be from where it is expected, pixels; memory: most misses it survives.
 
-        lag_frames: 0 for live identities alone. Where the stage's affine is not measured, the pixel size along both
-        axes stands in for it.
+        lag_frames: 0 for live identities alone; division_probability: from which on a division is told as an event.
+        Where the stage's affine is not measured, the pixel size along both axes stands in for it.
         """
         pixel_um = setup.camera.pixel_size_nm / 1000
         self._gates = (spot_gate_px, cell_gate_px)
@@ -84,6 +90,7 @@ class KalmanTracker:
         self._px_of_um = np.linalg.inv(np.array(setup.stage_affine or ((pixel_um, 0.0), (0.0, pixel_um))))
         self._kinds: dict[int, Kind] = {}
         self._names = Names()
+        self._divisions = DivisionTeller(division_probability, settles=lag_frames > 0)
         self._open: deque[_Open] = deque()
         self._last: Frame | None = None
         self._period_ns = 0.0
@@ -105,11 +112,12 @@ class KalmanTracker:
         elapsed = self._pass_time(frame)
         if so_far.detections is None or frame.certainty.get("xy") is Certainty.MIXED:
             self._coast()
-            return replace(so_far, tracks=self._tracks(frame))
+            return replace(so_far, tracks=self._tracks(frame), events=self._events(frame, so_far.events))
         self._link(frame, so_far.detections, elapsed)
         finally_, revisions = self._settle()
         settled = Settled(finally_.index, finally_.tracks) if finally_ else None
-        return replace(so_far, tracks=self._tracks(frame), settled=settled, revisions=revisions)
+        events = self._events(frame, so_far.events)
+        return replace(so_far, tracks=self._tracks(frame), settled=settled, revisions=revisions, events=events)
 
     def follow(self, frame: Frame, detections: Detections) -> tuple[Outcome, Finally | None]:
         """As ``step``, in the order of the detections: live identities (N,), and what became settled."""
@@ -139,6 +147,7 @@ class KalmanTracker:
         if self._coasted > LONGEST_COAST:
             self._kinds.clear()
             self._open.clear()
+            self._divisions.close()
 
     def _link(self, frame: Frame, detections: Detections, elapsed: float) -> Outcome:
         self._coasted = 0
@@ -160,6 +169,8 @@ class KalmanTracker:
             size, intensity = (column[chosen] for column in looks)
             outcome = kind.link(places[chosen], size, intensity, area, widening, self._names)
             named.track_id[chosen], named.parent_id[chosen] = outcome.track_id, outcome.parent_id
+            if label != ORGANELLE:
+                self._divisions.tell(frame.index, outcome.families)
         if self._lag:
             self._open.append(_Open(frame, rows, len(detections)))
         return named
@@ -175,8 +186,12 @@ class KalmanTracker:
             outcome, correction = self._kinds[label].settle(self._names)
             named.track_id[rows], named.parent_id[rows] = outcome.track_id, outcome.parent_id
             wrong.append((correction.old, correction.new, correction.mother))
+            if label != ORGANELLE:
+                self._divisions.settle(oldest.frame.index, outcome.families, correction)
+        self._divisions.give_up(oldest.frame.index)
         linkers = {label: s.linker for label in oldest.rows if (s := self._kinds[label].settler) is not None}
-        settled = Finally(oldest.frame.index, named, self._tables(linkers, oldest.frame, 0))
+        tracks = published(linkers, self._origin(oldest.frame), self._per_second(), 0)
+        settled = Finally(oldest.frame.index, named, tracks)
         old, new, mother = (np.concatenate(c).astype(np.int32) for c in zip(*wrong, strict=True)) if wrong else _NONE
         since = np.full(len(old), oldest.frame.index, np.int32)
         return settled, Revisions(since, old, new, mother) if len(old) else None
@@ -188,39 +203,20 @@ class KalmanTracker:
         origin: Doubles = stage + np.array([settings.roi.x, settings.roi.y])
         return origin
 
+    def _events(self, frame: Frame, before: Events | None) -> Events | None:
+        """``before`` and what became known of divisions."""
+        news = self._divisions.news(self._origin(frame))
+        if before is None or news is None:
+            return before if news is None else news
+        return Events(*(np.concatenate([getattr(before, f.name), getattr(news, f.name)]) for f in fields(Events)))
+
     def _tracks(self, frame: Frame) -> Tracks:
         """All objects as they stand live, in ROI pixels of ``frame``."""
-        return self._tables({label: kind.live for label, kind in self._kinds.items()}, frame, self._coasted)
+        live = {label: kind.live for label, kind in self._kinds.items()}
+        return published(live, self._origin(frame), self._per_second(), self._coasted)
 
-    def _tables(self, linkers: Mapping[int, Linker], frame: Frame, coasted: int) -> Tracks:
-        parts = [self._columns(label, one, frame, coasted) for label, one in linkers.items() if len(one.objects)]
-        if not parts:
-            return empty_tracks()
-        return Tracks(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-    def _columns(self, label: int, linker: Linker, frame: Frame, coasted: int) -> tuple[np.ndarray, ...]:
-        """The fields of ``Tracks``, in order, for one kind of object."""
-        objects, count = linker.objects, len(linker.objects)
-        per_second = 1e9 / self._period_ns if self._period_ns else 0.0
-        x, y = (objects.position() - self._origin(frame)).astype(np.float32).T
-        vx, vy = (objects.state[:, 1, 2:4] * per_second).astype(np.float32).T
-        return (
-            objects.track_id.astype(np.int32),
-            objects.parent_id.astype(np.int32),
-            x,
-            y,
-            vx,
-            vy,
-            objects.sigma().astype(np.float32),
-            objects.steady.astype(np.float32),
-            (np.sqrt(objects.state[:, 1, 6]) * per_second).astype(np.float32),
-            np.full(count, linker.noise.walk * per_second, np.float32),
-            objects.age.astype(np.int32),
-            (objects.missed + coasted).astype(np.int32),
-            objects.size.astype(np.float32),
-            objects.intensity.astype(np.float32),
-            np.full(count, label, np.int32),
-        )
+    def _per_second(self) -> float:
+        return 1e9 / self._period_ns if self._period_ns else 0.0
 
 
 _NONE = (np.empty(0, np.int32),) * 3
