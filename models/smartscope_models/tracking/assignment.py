@@ -107,3 +107,22 @@ def _take_free(n, start, detection, cost, miss, chosen, owner):  # type: ignore[
             least, chosen[n] = cost[e], detection[e]
     if chosen[n] >= 0:
         owner[chosen[n]] = n
+
+
+@njit(nogil=True, cache=True)
+def consequences(start, detection, cost, miss, chosen, detections):  # type: ignore[no-untyped-def]
+    """What an assignment means: cost of each object (N,), its detections' owners (D,), -1 for none, and (N,) bool
+    whether object and detection had no other candidate."""
+    spent, alone, owner = miss.copy(), np.zeros(len(chosen), np.bool_), np.full(detections, -1)
+    rivals = np.zeros(detections, np.int64)
+    for d in detection:
+        rivals[d] += 1
+    for n in range(len(chosen)):
+        if chosen[n] < 0:
+            continue
+        owner[chosen[n]] = n
+        alone[n] = start[n + 1] - start[n] == 1 and rivals[chosen[n]] == 1
+        for e in range(start[n], start[n + 1]):
+            if detection[e] == chosen[n]:
+                spent[n] = cost[e]
+    return spent, owner, alone

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smartscope_models.tracking.assignment import assign
+from smartscope_models.tracking.assignment import assign, consequences
 from smartscope_models.tracking.candidates import candidates, foresee
 from smartscope_models.tracking.divisions import divide, settle_claims
 from smartscope_models.tracking.habits import Habits
+from smartscope_models.tracking.looks import of_anyone
 from smartscope_models.tracking.motion import Doubles
 from smartscope_models.tracking.objects import Integers, Objects
 from smartscope_models.tracking.sightings import Flags, Sightings
@@ -67,15 +68,15 @@ def explain(objects: Objects, habits: Habits, found: Sightings, gate_px: float, 
     count, rates = len(objects), habits.rates
     if not count or not len(found):
         none = np.empty(0, np.int64)
-        nobody = Divisions(none, np.empty((0, 2), np.int64), np.empty(0), np.empty((0, 2)), np.empty((0, 3)))
+        nobody = _divisions(objects, none, none.reshape(0, 2), np.empty(0))
         return Explanation(np.full(count, -1), np.zeros(count, bool), np.zeros(count), nobody)
     likely, density = objects.exists * rates.detected, rates.newcomers * crowding
     miss = -np.log(1 - likely)
     waiting = -float(np.log((1 - rates.detected) * rates.survives))
     worth = rates.worth(found.later, len(found.elapsed) - 1 - found.begin)
     known = (objects.state, objects.steady, objects.features, objects.hits.astype(float))
-    chains = (found.places, found.described, found.begin)
     learned = (habits.noise.packed(), habits.looks.packed())
+    chains = (found.places, found.described, of_anyone(found.described, learned[1]), found.begin)
     start, detection, cost, dropped = candidates(
         *known, np.log(density) - np.log(likely), miss, *chains, gate_px, *learned, waiting
     )
@@ -83,22 +84,20 @@ def explain(objects: Objects, habits: Habits, found: Sightings, gate_px: float, 
     if len(found.elapsed) > 1:
         foresee(start, detection, cost, *known, *chains, found.elapsed, *learned)
     matched, cut = assign(start, detection, cost, miss, len(found))
-    row = np.repeat(np.arange(count), np.diff(start))
-    spent, used = miss.copy(), matched[row] == detection
-    spent[row[used]] = cost[used]
-    owner = np.full(len(found), -1)
-    owner[matched[matched >= 0]] = np.flatnonzero(matched >= 0)
+    spent, owner, alone = consequences(start, detection, cost, miss, matched, len(found))
     price = 2 * np.log(density / rates.detected) - np.log(objects.exists * habits.kinship.share)
     mother, pair, gain, left_out = divide(
         *known, price, spent, matched, owner, *chains, worth,
         *learned, habits.kinship.packed(REACH * gate_px), waiting,
     )  # fmt: skip
     stands = settle_claims(pair, gain, len(found))
-    mother, pair, gain = mother[stands], pair[stands], gain[stands]
-    alone = (matched >= 0) & (np.diff(start) == 1)
-    alone[alone] = np.bincount(detection, minlength=len(found))[matched[alone]] == 1
-    matched[mother] = -1
-    expected = np.column_stack([objects.position()[mother], objects.sigma()[mother] ** 2])
-    divisions = Divisions(mother, pair, gain, objects.features[mother], expected)
-    sure = 1 / (1 + np.exp(spent - miss))
-    return Explanation(matched, alone & (matched >= 0), sure, divisions, cut + dropped + left_out)
+    matched[mother[stands]] = -1
+    sure, cut_short = 1 / (1 + np.exp(spent - miss)), cut + dropped + left_out
+    divisions = _divisions(objects, mother[stands], pair[stands], gain[stands])
+    return Explanation(matched, alone & (matched >= 0), sure, divisions, cut_short)
+
+
+def _divisions(objects: Objects, mother: Integers, pair: Integers, gain: Doubles) -> Divisions:
+    mothers = objects.some(mother)
+    expected = np.column_stack([mothers.position(), mothers.sigma() ** 2]) if len(mother) else np.empty((0, 3))
+    return Divisions(mother, pair, gain, mothers.features, expected)

@@ -20,7 +20,7 @@ AGREEING = 0.6
 """Share of the objects that should be seen for which the shift must hold."""
 FARTHEST = 32.0
 """Times the gate."""
-MOST_PAIRS = 200_000
+MOST_PAIRS = 60_000
 
 
 def jump(expected: Doubles, found: Doubles, visible: float, gate_px: float) -> Doubles | None:

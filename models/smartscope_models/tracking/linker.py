@@ -31,6 +31,8 @@ class Linker:
         self.habits = Habits.of_gate(gate_px)
         self.cut_short = 0
         """Objects that got a greedy answer, or candidates for which there was no room, so far."""
+        self.ended = np.empty(0, np.int64)
+        """Identities that the last frame gave up."""
         self._gate, self._memory = gate_px, memory_frames
 
     def advance(self, frames: float) -> None:
@@ -105,6 +107,7 @@ class Linker:
         self._learn_lives(divisions.mothers, seen, stays)
         stays[divisions.mothers] = False
         objects.hits[seen] += 1
+        self.ended = objects.track_id[~stays]
         objects.keep(stays)
         fresh = found.here.copy()
         fresh[row] = fresh[daughters] = False
@@ -149,6 +152,8 @@ class Linker:
 def _observed(answer: Explanation, found: Sightings) -> tuple[Doubles, Doubles]:
     """What the divisions were like, (K, 6) as ``Kinship.learn`` wants it, and how sure they are (K,)."""
     divisions = answer.divisions
+    if not len(divisions.mothers):
+        return np.empty((0, 6)), np.empty(0)
     a, b = divisions.daughters.T
     head, look, expected = found.head, found.look, divisions.expected
     astray = ((0.5 * (head[a] + head[b]) - expected[:, :2]) ** 2).mean(1) - expected[:, 2]

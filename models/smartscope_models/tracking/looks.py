@@ -39,8 +39,9 @@ class Looks:
         """From all sightings (D, 2) of a frame."""
         if len(look) > 1:
             rate = min(0.1, len(look) / 500) if self.mean.any() else 1.0
-            self.mean = self.mean + rate * (look.mean(0) - self.mean)
-            self.spread = self.spread + rate * (np.maximum(look.var(0), 1e-4) - self.spread)
+            mean, variance = _moments(look)
+            self.mean = self.mean + rate * (mean - self.mean)
+            self.spread = self.spread + rate * (np.maximum(variance, 1e-4) - self.spread)
 
     def learn_change(self, known: Doubles, hits: Doubles, look: Doubles) -> None:
         """From links (K, 2) that are beyond doubt; hits (K,): sightings that made up what was known."""
@@ -54,20 +55,42 @@ class Looks:
 
 
 @njit(nogil=True, cache=True)
-def likeness(known, hits, seen, looks):  # type: ignore[no-untyped-def]
-    """Log likelihood ratio of the same object against any object, from log size and log brightness (2,).
+def _moments(look):  # type: ignore[no-untyped-def]
+    """Mean and variance of the columns of (D, 2)."""
+    mean, variance = np.zeros(2), np.zeros(2)
+    for d in range(len(look)):
+        mean += look[d]
+    mean /= len(look)
+    for d in range(len(look)):
+        variance += (look[d] - mean) ** 2
+    return mean, variance / len(look)
 
-    looks (3, 2): variance of one sighting, mean and variance over all objects.
+
+@njit(nogil=True, cache=True)
+def of_anyone(seen, looks):  # type: ignore[no-untyped-def]
+    """Density of each log size and log brightness, (D, M, 2), as any object's."""
+    found = np.empty_like(seen)
+    for k in range(2):
+        height = 1 / math.sqrt(2 * math.pi * looks[2, k])
+        for d in range(seen.shape[0]):
+            for j in range(seen.shape[1]):
+                found[d, j, k] = height * math.exp(-0.5 * (seen[d, j, k] - looks[1, k]) ** 2 / looks[2, k]) + ODD
+    return found
+
+
+@njit(nogil=True, cache=True)
+def likeness(known, hits, seen, anyone, looks):  # type: ignore[no-untyped-def]
+    """Likelihood ratio of the same object against any object, from log size and log brightness (2,).
+
+    anyone (2,): density of what is seen as any object's; looks (3, 2): variance of one sighting, mean and variance over
+    all objects.
     """
-    total = 0.0
+    ratio = 1.0
     for k in range(2):
         variance = looks[0, k] * (1 + 1 / min(hits, STEADY_SIGHTINGS))
         same = math.exp(-0.5 * (known[k] - seen[k]) ** 2 / variance) / math.sqrt(2 * math.pi * variance)
-        anyone = (
-            math.exp(-0.5 * (seen[k] - looks[1, k]) ** 2 / looks[2, k]) / math.sqrt(2 * math.pi * looks[2, k]) + ODD
-        )
-        total += math.log((1 - STRANGER) * same / anyone + STRANGER)
-    return total
+        ratio *= (1 - STRANGER) * same / anyone[k] + STRANGER
+    return ratio
 
 
 @njit(nogil=True, cache=True)

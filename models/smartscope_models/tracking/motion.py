@@ -110,7 +110,7 @@ def move(state, steady, frames, noise):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def see(state, steady, place, measurement):  # type: ignore[no-untyped-def]
-    """Kalman update of one object, in place: (weight of the steady model, log density of the place, px⁻²)."""
+    """Kalman update of one object, in place: (weight of the steady model, density of the place, px⁻²)."""
     total, weight = 0.0, 0.0
     for m in range(2):
         s = state[m]
@@ -127,7 +127,7 @@ def see(state, steady, place, measurement):  # type: ignore[no-untyped-def]
         s[6] -= k1 * s[5]
         s[5] *= 1 - k0
         s[4] *= 1 - k0
-    return min(max(weight / total, 1e-6), 1 - 1e-6), math.log(total)
+    return min(max(weight / total, 1e-6), 1 - 1e-6), total
 
 
 @njit(nogil=True, cache=True)

@@ -33,6 +33,10 @@ class Objects:
     def __len__(self) -> int:
         return len(self.track_id)
 
+    def some(self, rows: Integers) -> Objects:
+        """Only these."""
+        return Objects(*(getattr(self, column.name)[rows] for column in fields(self)))
+
     def keep(self, rows: npt.NDArray[np.bool_]) -> None:
         """Forget the others."""
         if not rows.all():

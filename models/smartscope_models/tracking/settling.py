@@ -15,7 +15,7 @@ import numpy as np
 from smartscope_models.tracking.linker import Linker
 from smartscope_models.tracking.motion import Doubles
 from smartscope_models.tracking.objects import Integers
-from smartscope_models.tracking.sightings import Outcome, Sightings
+from smartscope_models.tracking.sightings import Flags, Outcome, Sightings
 
 
 @dataclass(slots=True)
@@ -62,11 +62,11 @@ class Settler:
         """
         oldest = self._window[0]
         chains, chain_of = self._chains()
-        before = self.linker.objects.track_id
-        chains.names[np.isin(chains.names, before) | np.isin(chains.names, self._gone[0])] = -1
+        taken = np.concatenate([self.linker.objects.track_id, self._gone[0]])
+        chains.names[_among(chains.names, np.sort(taken))] = -1
         self.linker.advance(oldest.elapsed)
         outcome = self.linker.link(chains, oldest.area_px2, next_id, oldest.widening)
-        self._retire(before)
+        self._retire()
         final = Outcome(outcome.track_id[chain_of], outcome.parent_id[chain_of], outcome.families)
         fresh = max(next_id, int(self.linker.objects.track_id.max(initial=0)) + 1)
         bearers = np.concatenate([live, *(moment.named.track_id for moment in self._window)])
@@ -90,27 +90,35 @@ class Settler:
         begin, later = seen.argmax(1), seen.sum(1) - 1
         parent = np.full(len(names), -1)
         parent[chain] = np.concatenate([moment.named.parent_id for moment in window])
-        divides = np.isin(names, parent[begin > 0])
+        divides = _among(names, np.sort(parent[begin > 0]))
         later[divides] = np.maximum(later[divides], 1)
-        offered = (begin == 0) | ~np.isin(parent, names)  # daughters of a division yet to come wait for its frame
+        offered = (begin == 0) | ~_among(parent, names)  # daughters of a division yet to come wait for its frame
         elapsed = np.array([moment.elapsed for moment in window])
         kept = (places[offered], size[offered], intensity[offered], begin[offered])
         found = Sightings(*kept, elapsed, names[offered], later[offered])
         return found, (np.cumsum(offered) - 1)[chain[: len(window[0].places)]]
 
-    def _retire(self, before: Integers) -> None:
+    def _retire(self) -> None:
         """Names whose objects ended with this frame are not given again while live tracks may still bear them."""
-        ended = np.setdiff1d(before, self.linker.objects.track_id)
+        ended = self.linker.ended
         wait = np.full(len(ended), self._lag + 30)
         self._gone[1] -= 1
         self._gone = np.hstack([self._gone[:, self._gone[1] > 0], np.stack([ended, wait])])
+
+
+def _among(values: Integers, known: Integers) -> Flags:
+    """Which values are among the known, which are sorted."""
+    if not len(known):
+        return np.zeros(len(values), bool)
+    return np.asarray(known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values)
 
 
 def _corrected(live: Outcome, final: Outcome, bearers: Integers, next_id: int) -> Correction:
     """What was told live and is not so; another live track that bears a name now taken gets a fresh one."""
     wrong = (live.track_id != final.track_id) | (live.parent_id != final.parent_id)
     old, new, mother = live.track_id[wrong], final.track_id[wrong], final.parent_id[wrong]
-    double = np.intersect1d(np.setdiff1d(new, old), bearers)
+    double = np.setdiff1d(new, old)
+    double = double[_among(double, np.sort(bearers))] if len(double) else double
     return Correction(
         np.concatenate([old, double]),
         np.concatenate([new, next_id + np.arange(len(double))]),
