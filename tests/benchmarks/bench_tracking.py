@@ -4,7 +4,8 @@
 
 Every tool gets the same files and is scored by the frozen evaluator (``--evaluator DIR`` or SMARTSCOPE_EVALUATOR).
 ``--ctc``: a Cell Tracking Challenge data set with ``01`` and ``01_GT``; ``--peers-python``: an interpreter that has
-trackpy, laptrack, btrack, py-ctcmetrics and imagecodecs. Prints JSON; times are processor time, one thread.
+trackpy, laptrack, btrack, py-ctcmetrics and imagecodecs; ``--network``: package of a detecting network. Prints JSON;
+times are processor time, one thread.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import numpy as np
 from judging.bench import rounded, say
 from judging.evaluator import Evaluator
 from judging.figures import spread
+from judging.tracking.division_events import division_events
+from judging.tracking.frame_to_tracks import frame_to_tracks
 from judging.tracking.link_step import link_step
 from judging.tracking.linkers import Linking, ours, peers
 
@@ -29,6 +32,7 @@ from smartscope.doctor import machine
 PARTICLES = ("link_precision", "link_recall", "link_jaccard", "hota", "idf1", "isbi_alpha", "division_f1_0")
 NUCLEI = ("TRA", "LNK", "HOTA", "IDF1", "CT", "BC(0)", "BC(1)")
 PARTICLE_GATE_PX, NUCLEUS_GATE_PX = 8.0, 40.0
+PARTS = ("link_step", "pipeline", "causality", "particles", "nuclei")
 CUTS = (8, 15, 24, 33, 41)
 
 
@@ -119,6 +123,8 @@ def main() -> None:
     parser.add_argument("--peers-python")
     parser.add_argument("--peer-python", action="append", default=[], help="NAME=PYTHON of a peer that has its own")
     parser.add_argument("--evaluator", help="folder of the frozen evaluators")
+    parser.add_argument("--network")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     given = parser.parse_args()
     evaluator = Evaluator.at(given.evaluator)
     mine, seeds, python = [ours("now"), ours("settled")], given.seeds, given.peers_python
@@ -129,17 +135,27 @@ def main() -> None:
         return [*mine, *(peers(pythons, runners, gate_px, more) if python else [])]
 
     figures: dict[str, Any] = {"benchmark": "tracking", "machine": machine(), "seeds": seeds}
-    figures["link_step"] = link_step(seeds[0])
     with tempfile.TemporaryDirectory(prefix="smartscope-bench-") as name:
         folder = Path(name)
-        figures["causality"] = causality(evaluator, seeds[0], folder)
-        rows = particles(evaluator, all_tools(PARTICLE_GATE_PX), seeds, folder)
-        figures["particles"] = {"summary": summary(rows, PARTICLES, ("tool",)), "rows": rows}
-        if given.ctc and python:
+        if "link_step" in given.only:
+            figures["link_step"] = link_step(seeds[0])
+        if "pipeline" in given.only:
+            figures["frame_to_tracks"] = frame_to_tracks(evaluator, seeds[0], given.network, folder)
+        if "causality" in given.only:
+            figures["causality"] = causality(evaluator, seeds[0], folder)
+        if "particles" in given.only:
+            rows = particles(evaluator, all_tools(PARTICLE_GATE_PX), seeds, folder)
+            figures["particles"] = {"summary": summary(rows, PARTICLES, ("tool",)), "rows": rows}
+        if "nuclei" in given.only and given.ctc and python:
             drops = [(0.0, seeds[0]), *((0.05, seed) for seed in seeds)]
             tools = all_tools(NUCLEUS_GATE_PX, **{"step-px": 5.0, "noise-px": 2.0})
             rows = nuclei(python, evaluator, tools, given.ctc, drops, folder)
             figures["nuclei"] = {"summary": summary(rows, (*NUCLEI, "division_f1"), ("missing", "tool")), "rows": rows}
+        figures["division_events"] = {
+            case.name: division_events(case, label, within)
+            for pattern, label, within in (("particles*", 0, PARTICLE_GATE_PX), ("nuclei*", 1, NUCLEUS_GATE_PX))
+            for case in sorted(folder.glob(pattern))
+        }
     print(json.dumps(rounded(figures), indent=1))
 
 

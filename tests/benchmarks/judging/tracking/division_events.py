@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,16 @@ class Told:
     place: tuple[float, float]
     first_onset: int
     first_place: tuple[float, float]
-    status: str
+    provisional: bool
+    """When told first."""
+    status: str = ""
 
 
 def division_events(case: Path, label: int, within_px: float, **options: float) -> dict[str, Any]:
     """Precision and recall of what was told at once and of what stood in the end; reliability of probabilities."""
     told, truth = _told(case / "detections.csv", label, options), _truth(case / "truth.csv")
-    at_once = _right([(t.first_onset, t.first_place) for t in told], truth, within_px)
+    first = [t for t in told if t.provisional]
+    at_once = _right([(t.first_onset, t.first_place) for t in first], truth, within_px)
     stood = [t for t in told if t.status != "withdrawn"]
     final = _right([(t.onset, t.place) for t in stood], truth, within_px)
     soon = [t for t in stood if t.frame - t.onset <= WITHIN_FRAMES]
@@ -52,7 +56,7 @@ def division_events(case: Path, label: int, within_px: float, **options: float) 
         "told_within_2_frames_and_not_withdrawn": _f1(prompt, truth),
         "in_the_end": _f1(final, truth),
         "told_frames_after_onset": {"median": float(np.median(delays)), "worst": max(delays)} if delays else None,
-        "reliability": _reliability([t.probability for t in told], at_once),
+        "reliability": _reliability([t.probability for t in first], at_once),
     }
 
 
@@ -72,8 +76,10 @@ def _told(source: Path, label: int, options: dict[str, float]) -> list[Told]:
             continue
         columns = (events.event_id, events.status, events.onset_frame, events.x_px, events.y_px, events.probability)
         for event_id, status, onset, x, y, probability in zip(*(c.tolist() for c in columns), strict=True):
-            known = told.setdefault(event_id, Told(t, probability, onset, (x, y), onset, (x, y), ""))
-            known.status, known.onset, known.place = EVENT_STATUS[status], onset, (x, y)
+            now, place = EVENT_STATUS[status], (x, y)
+            fresh = Told(t, probability, onset, place, onset, place, now == "provisional")
+            known = told.setdefault(event_id, fresh)
+            known.status, known.onset, known.place = now, onset, place
     return list(told.values())
 
 
@@ -114,14 +120,20 @@ def _right(
 
 def _f1(right: list[bool], truth: list[Any]) -> dict[str, float]:
     hits, all_of = sum(right), len(right) + len(truth)
-    return {"precision": hits / max(len(right), 1), "recall": hits / max(len(truth), 1), "f1": 2 * hits / max(all_of, 1)}
+    return {
+        "precision": hits / max(len(right), 1),
+        "recall": hits / max(len(truth), 1),
+        "f1": 2 * hits / max(all_of, 1),
+    }
 
 
 def _reliability(probability: list[float], right: list[bool]) -> list[dict[str, float]]:
     said, was = np.array(probability), np.array(right, float)
     table = []
-    for low, high in zip(STEPS[:-1], STEPS[1:], strict=True):
+    for low, high in pairwise(STEPS):
         some = (said >= low) & (said < high) if high < 1 else said >= low
         if some.any():
-            table.append({"said": float(said[some].mean()), "right": float(was[some].mean()), "events": int(some.sum())})
+            table.append(
+                {"said": float(said[some].mean()), "right": float(was[some].mean()), "events": int(some.sum())}
+            )
     return table
