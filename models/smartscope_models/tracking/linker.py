@@ -88,7 +88,8 @@ class Linker:
         gain = 1 / (1 + np.minimum(objects.hits[seen], STEADY_SIGHTINGS - 1))[:, None]
         objects.features[seen] += gain * (found.look[row] - objects.features[seen])
         objects.size[seen], objects.intensity[seen] = found.size[row, 0], found.intensity[row, 0]
-        objects.exists = np.where(answer.matched >= 0, answer.sure, habits.rates.after_miss(objects.exists))
+        missed = habits.rates.after_miss(objects.exists, int(seen.sum()), float(objects.exists.sum()))
+        objects.exists = np.where(answer.matched >= 0, answer.sure, missed)
         objects.age += 1
         objects.missed += 1
         objects.missed[seen] = 0

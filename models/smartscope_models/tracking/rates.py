@@ -13,6 +13,8 @@ LEAST, MOST = 0.5, 0.999
 """Of the probabilities of detection and survival."""
 FLOOD = 8.0
 """Times the usual number of newcomers, and so many more: then most of them are false."""
+MANY = 5
+"""Objects that are not missed all at once by chance."""
 FALSE_AGAIN = 0.2
 """Probability that something is taken for the return of a false detection."""
 LIKELY_GONE = 0.02
@@ -73,9 +75,14 @@ class Rates:
         ratio = self.lasting + (1 - self.lasting) * by_chance
         return np.where(frames > 0, -np.log(ratio), 0.0)
 
-    def after_miss(self, exists: Doubles) -> Doubles:
-        """Probability of existence once an object was not seen."""
-        missed: Doubles = exists * (1 - self.detected)
+    def after_miss(self, exists: Doubles, seen: int, visible: float) -> Doubles:
+        """Probability of existence once an object was not seen, in a frame that shows ``seen`` of ``visible`` objects.
+
+        A frame that shows hardly any of many, a blank one for example, says little about each.
+        """
+        dim = visible > MANY and seen < 0.5 * self.detected * visible
+        detected = max(seen / visible, 0.05) if dim else self.detected
+        missed: Doubles = exists * (1 - detected)
         return np.asarray(missed / (missed + 1 - exists + 1e-12))
 
 
