@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
+from smartscope_models.tracking.backward import retraced
 from smartscope_models.tracking.grid import bin_points, cell_of, near
 from smartscope_models.tracking.looks import blend, likeness
 from smartscope_models.tracking.motion import density, move, see, start
@@ -25,14 +26,16 @@ DETECTIONS_LOOKED_AT = 400
 
 @njit(nogil=True, cache=True)
 def candidates(  # type: ignore[no-untyped-def]
-    state, steady, known, hits, cost_of_one, miss, places, seen, anyone, begin, gate, noise, looks, waiting
-):
+    state, steady, known, hits, was, cost_of_one, miss,
+    places, seen, anyone, begin, back, gate, noise, looks, backward, waiting,
+):  # fmt: skip
     """Pairs cheaper than leaving the object without a detection.
 
-    state (N, 2, 7), steady (N,), known (N, 2), hits (N,): objects; cost_of_one (N,): constant part of a pair's cost;
-    miss (N,): cost of none; places, seen, anyone (D, M, 2), begin (D,): chains of sightings over M frames from this one
-    on, their looks and the density of these as anyone's, and where they begin; waiting: cost of each frame that an
-    object goes unseen before. Returns start (N + 1,), detection (E,), cost (E,), and how many had no room.
+    state (N, 2, 7), steady (N,), known (N, 2), hits (N,), was (N, 2): objects; cost_of_one (N,): constant part of a
+    pair's cost; miss (N,): cost of none; places, seen, anyone (D, M, 2), begin (D,): chains of sightings over M frames
+    from this one on, their looks and the density of these as anyone's, and where they begin; back (D, 2): as of
+    ``Sightings``; waiting: cost of each frame that an object goes unseen before. Returns start (N + 1,), detection
+    (E,), cost (E,), and how many had no room.
     """
     count = len(steady)
     room = EDGES_PER_OBJECT * count + 64
@@ -56,6 +59,7 @@ def candidates(  # type: ignore[no-untyped-def]
             if likely < hopeless:
                 continue
             likely *= likeness(known[n], hits[n], seen[d, begin[d]], anyone[d, begin[d]], looks)
+            likely *= retraced(back[d], was[n], backward)
             c = cost_of_one[n] + begin[d] * waiting - math.log(likely)
             if c >= miss[n]:
                 continue

@@ -75,11 +75,13 @@ def explain(objects: Objects, habits: Habits, found: Sightings, gate_px: float, 
     waiting = -float(np.log((1 - rates.detected) * rates.survives))
     worth = rates.worth(found.later, len(found.elapsed) - 1 - found.begin)
     known = (objects.state, objects.steady, objects.features, objects.hits.astype(float))
+    was = np.where(objects.missed[:, None] == 0, objects.place, np.nan)
     learned = (habits.noise.packed(), habits.looks.packed())
     chains = (found.places, found.described, of_anyone(found.described, learned[1]), found.begin)
     start, detection, cost, dropped = candidates(
-        *known, np.log(density) - np.log(likely), miss, *chains, gate_px, *learned, waiting
-    )
+        *known, was, np.log(density) - np.log(likely), miss,
+        *chains, found.back, gate_px, *learned, habits.backward.packed(gate_px), waiting,
+    )  # fmt: skip
     cost -= worth[detection]
     if len(found.elapsed) > 1:
         foresee(start, detection, cost, *known, *chains, found.elapsed, *learned)

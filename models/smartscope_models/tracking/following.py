@@ -37,14 +37,23 @@ class Kind:
         self._elapsed += frames
 
     def link(
-        self, places: Doubles, size: Doubles, intensity: Doubles, area_px2: float, widening: float, names: Names
+        self,
+        places: Doubles,
+        size: Doubles,
+        intensity: Doubles,
+        area_px2: float,
+        widening: float,
+        names: Names,
+        back: Doubles | None = None,
     ) -> Outcome:
-        """Live identities of D detections."""
-        outcome = self.live.link(Sightings.of_one_frame(places, size, intensity), area_px2, names.next_id, widening)
+        """Live identities of D detections; back: as of ``Sightings``."""
+        found = Sightings.of_one_frame(places, size, intensity, back)
+        outcome = self.live.link(found, area_px2, names.next_id, widening)
         names.used(outcome.track_id)
         if self.settler is not None:
             named = Outcome(outcome.track_id.copy(), outcome.parent_id.copy())
-            self.settler.push(Moment(places, size, intensity, named, self._elapsed, area_px2, widening))
+            moment = Moment(places, size, intensity, named, self._elapsed, area_px2, widening, found.back)
+            self.settler.push(moment)
         self._elapsed = 0.0
         return outcome
 

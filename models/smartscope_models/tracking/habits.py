@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from smartscope_models.tracking.backward import Backward
 from smartscope_models.tracking.kinship import Kinship
 from smartscope_models.tracking.looks import Looks
 from smartscope_models.tracking.motion import Noise
@@ -18,6 +19,7 @@ class Habits:
     kinship: Kinship
     rates: Rates = field(default_factory=Rates)
     looks: Looks = field(default_factory=Looks)
+    backward: Backward = field(default_factory=Backward)
 
     @classmethod
     def of_gate(cls, gate_px: float) -> Habits:

@@ -84,9 +84,12 @@ class Linker:
         row = matched[seen]
         clear = answer.alone & seen & (objects.hits > 1)
         habits.looks.learn_change(objects.features[clear], objects.hits[clear], found.look[matched[clear]])
+        clear &= objects.missed == 0
+        habits.backward.learn(found.back[matched[clear]], objects.place[clear], found.head[matched[clear]])
         habits.rates.learn_detection(int((objects.hits[seen] > 1).sum()), int(objects.missed[seen].sum()))
         gain = 1 / (1 + np.minimum(objects.hits[seen], STEADY_SIGHTINGS - 1))[:, None]
         objects.features[seen] += gain * (found.look[row] - objects.features[seen])
+        objects.place[seen] = found.head[row]
         objects.size[seen], objects.intensity[seen] = found.size[row, 0], found.intensity[row, 0]
         missed = habits.rates.after_miss(objects.exists, int(seen.sum()), float(objects.exists.sum()))
         objects.exists = np.where(answer.matched >= 0, answer.sure, missed)

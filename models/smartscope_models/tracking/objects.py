@@ -24,6 +24,8 @@ class Objects:
     """Probability that it is still there."""
     features: Doubles = field(default_factory=lambda: np.empty((0, 2)))
     """Running means of log size and log brightness."""
+    place: Doubles = field(default_factory=lambda: np.empty((0, 2)))
+    """Where it was seen last."""
     size: Doubles = field(default_factory=lambda: np.empty(0))
     intensity: Doubles = field(default_factory=lambda: np.empty(0))
     age: Integers = field(default_factory=lambda: np.empty(0, np.int64))
@@ -86,6 +88,7 @@ def newcomers(
         steady=np.full(count, 0.5),
         exists=exists,
         features=features,
+        place=places,
         size=looks[:, 0],
         intensity=looks[:, 1],
         age=none,

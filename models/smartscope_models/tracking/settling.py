@@ -30,6 +30,8 @@ class Moment:
     """Frame periods since the moment before."""
     area_px2: float
     widening: float
+    back: Doubles
+    """As of ``Sightings``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,9 @@ class Settler:
         offered = (begin == 0) | ~_among(parent, names)  # daughters of a division yet to come wait for its frame
         elapsed = np.array([moment.elapsed for moment in window])
         kept = (places[offered], size[offered], intensity[offered], begin[offered])
-        found = Sightings(*kept, elapsed, names[offered], later[offered])
+        back = np.full((len(names), 2), np.nan)
+        back[chain[: len(window[0].back)]] = window[0].back
+        found = Sightings(*kept, elapsed, names[offered], later[offered], back[offered])
         return found, (np.cumsum(offered) - 1)[chain[: len(window[0].places)]]
 
     def _retire(self) -> None:

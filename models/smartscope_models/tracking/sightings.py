@@ -31,6 +31,8 @@ class Sightings:
     """(D,) identities for those that turn out to be new objects; -1: any."""
     later: Integers
     """(D,) sightings after the first."""
+    back: Doubles
+    """(D, 2) where the detector says that it was in the frame before this one, px; NaN where it says nothing."""
     described: Doubles = field(init=False)
     """(D, M, 2) log size and log brightness."""
     head: Doubles = field(init=False)
@@ -52,10 +54,11 @@ class Sightings:
         return len(self.begin)
 
     @classmethod
-    def of_one_frame(cls, places: Doubles, size: Doubles, intensity: Doubles) -> Sightings:
+    def of_one_frame(cls, places: Doubles, size: Doubles, intensity: Doubles, back: Doubles | None = None) -> Sightings:
         """D detections."""
         none = np.zeros(len(places), np.int64)
-        return cls(places[:, None], size[:, None], intensity[:, None], none, np.ones(1), none - 1, none)
+        back = np.full((len(places), 2), np.nan) if back is None else back
+        return cls(places[:, None], size[:, None], intensity[:, None], none, np.ones(1), none - 1, none, back)
 
 
 @dataclass(frozen=True, slots=True)

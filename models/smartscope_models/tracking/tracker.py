@@ -1,7 +1,6 @@
-"""From frames to identities and back: specimen coordinates, elapsed time, one linker for each kind of object.
+"""The live model ``track``: from frames and detections to identities, divisions and second thoughts.
 
-Objects are followed where they are in the specimen, in sensor pixels, so that moving the stage or changing the ROI
-leaves identities alone: place = ROI offset + ROI pixel + A⁻¹ · stage, with A the stage–camera affine.
+It keeps the time, one pair of linkers for each kind of object, and the frames that are not settled.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from smartscope.frame import Certainty, Frame
 from smartscope.ports import Instrument
 from smartscope.result import Detections, Events, Result, Revisions, Settled, Tracks
 from smartscope_models.tracking.following import Kind, Names
-from smartscope_models.tracking.motion import Doubles
+from smartscope_models.tracking.places import SpecimenPlaces
 from smartscope_models.tracking.published import published
 from smartscope_models.tracking.sightings import Outcome
 from smartscope_models.tracking.telling import DivisionTeller
@@ -31,8 +30,6 @@ WIDEST_GATE = 4.0
 """Times the gate, however long ago the last frame was."""
 LONGEST_STEP = 1000.0
 """Frame periods that objects are carried on at once."""
-FARTHEST_PX = 1e6
-"""From the frame's origin; a detection farther away is none."""
 ORGANELLE = 2
 """Label of objects whose fission is not a division; other models tell it."""
 Gate = Annotated[float, Field(gt=0, le=4096)]
@@ -82,17 +79,16 @@ class KalmanTracker:
         """Gates: the farthest an object may be from where it is expected, pixels; memory: most misses it survives.
 
         lag_frames: 0 for live identities alone; division_probability: from which on a division is told as an event.
-        Where the stage's affine is not measured, the pixel size along both axes stands in for it.
         """
-        pixel_um = setup.camera.pixel_size_nm / 1000
+        self._places = SpecimenPlaces(setup)
         self._gates = (spot_gate_px, cell_gate_px)
         self._memory, self._lag = memory_frames, lag_frames
-        self._px_of_um = np.linalg.inv(np.array(setup.stage_affine or ((pixel_um, 0.0), (0.0, pixel_um))))
         self._kinds: dict[int, Kind] = {}
         self._names = Names()
         self._divisions = DivisionTeller(division_probability, settles=lag_frames > 0)
         self._open: deque[_Open] = deque()
         self._last: Frame | None = None
+        self._linked: Frame | None = None
         self._period_ns = 0.0
         self._coasted = 0
 
@@ -151,24 +147,19 @@ class KalmanTracker:
 
     def _link(self, frame: Frame, detections: Detections, elapsed: float) -> Outcome:
         self._coasted = 0
-        places = np.column_stack([detections.x_px, detections.y_px]).astype(np.float64)
-        good = np.isfinite(places).all(1) & (np.abs(places) < FARTHEST_PX).all(1)
-        places += self._origin(frame)
-        for label in np.unique(detections.label[good]).tolist():
+        seen, self._linked = self._places.seen(frame, detections, self._linked), frame
+        for label in np.unique(detections.label[seen.good]).tolist():
             if label not in self._kinds:
                 self._kinds[label] = Kind(self._gates[min(max(label, 0), 1)], self._memory, self._lag)
         area = float(frame.pixels.shape[0] * frame.pixels.shape[1])
         widening = math.sqrt(min(max(elapsed, 1.0), WIDEST_GATE**2))
         named = Outcome(np.full(len(detections), -1), np.full(len(detections), -1))
-        rows = {label: np.flatnonzero((detections.label == label) & good) for label in self._kinds}
-        looks = [
-            np.nan_to_num(c.astype(float), posinf=1e30, neginf=0) for c in (detections.size_px, detections.intensity)
-        ]
+        rows = {label: np.flatnonzero((detections.label == label) & seen.good) for label in self._kinds}
         for label, kind in self._kinds.items():
-            chosen = rows[label]
-            size, intensity = (column[chosen] for column in looks)
-            outcome = kind.link(places[chosen], size, intensity, area, widening, self._names)
-            named.track_id[chosen], named.parent_id[chosen] = outcome.track_id, outcome.parent_id
+            some = rows[label]
+            columns = seen.places[some], seen.size[some], seen.intensity[some]
+            outcome = kind.link(*columns, area, widening, self._names, seen.back[some])
+            named.track_id[some], named.parent_id[some] = outcome.track_id, outcome.parent_id
             if label != ORGANELLE:
                 self._divisions.tell(frame.index, outcome.families)
         if self._lag:
@@ -190,22 +181,15 @@ class KalmanTracker:
                 self._divisions.settle(oldest.frame.index, outcome.families, correction)
         self._divisions.give_up(oldest.frame.index)
         linkers = {label: s.linker for label in oldest.rows if (s := self._kinds[label].settler) is not None}
-        tracks = published(linkers, self._origin(oldest.frame), self._per_second(), 0)
+        tracks = published(linkers, self._places.origin(oldest.frame), self._per_second(), 0)
         settled = Finally(oldest.frame.index, named, tracks)
         old, new, mother = (np.concatenate(c).astype(np.int32) for c in zip(*wrong, strict=True)) if wrong else _NONE
         since = np.full(len(old), oldest.frame.index, np.int32)
         return settled, Revisions(since, old, new, mother) if len(old) else None
 
-    def _origin(self, frame: Frame) -> Doubles:
-        """(2,) specimen coordinates, in sensor pixels, of the frame's top-left pixel."""
-        settings = frame.settings
-        stage: Doubles = self._px_of_um @ np.array([settings.x_um, settings.y_um])
-        origin: Doubles = stage + np.array([settings.roi.x, settings.roi.y])
-        return origin
-
     def _events(self, frame: Frame, before: Events | None) -> Events | None:
         """``before`` and what became known of divisions."""
-        news = self._divisions.news(self._origin(frame))
+        news = self._divisions.news(self._places.origin(frame))
         if before is None or news is None:
             return before if news is None else news
         return Events(*(np.concatenate([getattr(before, f.name), getattr(news, f.name)]) for f in fields(Events)))
@@ -213,7 +197,7 @@ class KalmanTracker:
     def _tracks(self, frame: Frame) -> Tracks:
         """All objects as they stand live, in ROI pixels of ``frame``."""
         live = {label: kind.live for label, kind in self._kinds.items()}
-        return published(live, self._origin(frame), self._per_second(), self._coasted)
+        return published(live, self._places.origin(frame), self._per_second(), self._coasted)
 
     def _per_second(self) -> float:
         return 1e9 / self._period_ns if self._period_ns else 0.0
