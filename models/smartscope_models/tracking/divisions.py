@@ -16,7 +16,7 @@ from smartscope_models.tracking.looks import STEADY_SIGHTINGS, likeness
 
 NEARBY = 12
 """Detections near a mother that are thought of as daughters; more are left out, and counted."""
-GROWN = 3
+GROWN = 2
 """Sightings before an object is known well enough to be a mother."""
 
 
