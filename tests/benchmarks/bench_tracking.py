@@ -25,7 +25,7 @@ from judging.figures import spread
 from judging.tracking.division_events import division_events
 from judging.tracking.frame_to_tracks import frame_to_tracks
 from judging.tracking.link_step import link_step
-from judging.tracking.linkers import Linking, ours, peers
+from judging.tracking.linkers import TUNED, Linking, ours, peers
 
 from smartscope.doctor import machine
 
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--peers-python")
     parser.add_argument("--peer-python", action="append", default=[], help="NAME=PYTHON of a peer that has its own")
     parser.add_argument("--evaluator", help="folder of the frozen evaluators")
+    parser.add_argument("--peers", nargs="*", choices=[*TUNED], default=[*TUNED])
     parser.add_argument("--network")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     given = parser.parse_args()
@@ -132,7 +133,7 @@ def main() -> None:
     pythons = {"": python, **dict(text.split("=", 1) for text in given.peer_python)}
 
     def all_tools(gate_px: float, **more: float) -> list[Linking]:
-        return [*mine, *(peers(pythons, runners, gate_px, more) if python else [])]
+        return [*mine, *(peers(given.peers, pythons, runners, gate_px, more) if python else [])]
 
     figures: dict[str, Any] = {"benchmark": "tracking", "machine": machine(), "seeds": seeds}
     with tempfile.TemporaryDirectory(prefix="smartscope-bench-") as name:

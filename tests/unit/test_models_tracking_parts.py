@@ -70,7 +70,7 @@ def test_objects_that_look_alike_tell_nothing() -> None:
     for _ in range(100):
         seen = rng.normal(3, 0.1, (500, 2))
         looks.learn_population(seen)
-        looks.learn_change(np.full((500, 2), 3.0), np.full(500, 6.0), seen)
+        looks.learn_change(np.full((500, 2), 3.0), np.full(500, 6), seen)
     packed = looks.packed()
     assert looks.mean == pytest.approx(3, abs=0.02)
     assert looks.change == pytest.approx(0.01 / (1 + 1 / 6), rel=0.2)

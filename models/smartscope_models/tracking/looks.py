@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from smartscope_models.tracking.motion import REMEMBERED_LINKS, Doubles
+from smartscope_models.tracking.objects import Integers
 
 STRANGER = 0.05
 """Probability that an object's size or brightness changes so much that it tells nothing."""
@@ -43,7 +44,7 @@ class Looks:
             self.mean = self.mean + rate * (mean - self.mean)
             self.spread = self.spread + rate * (np.maximum(variance, 1e-4) - self.spread)
 
-    def learn_change(self, known: Doubles, hits: Doubles, look: Doubles) -> None:
+    def learn_change(self, known: Doubles, hits: Integers, look: Doubles) -> None:
         """From links (K, 2) that are beyond doubt; hits (K,): sightings that made up what was known."""
         if len(look):
             fresh = 1 + 1 / np.minimum(hits, STEADY_SIGHTINGS)

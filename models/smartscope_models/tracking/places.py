@@ -52,7 +52,7 @@ class SpecimenPlaces:
     def seen(self, frame: Frame, detections: Detections, before: Frame | None) -> Seen:
         """before: the frame that was linked last; only if it is the one just before do backward vectors count."""
         pixels = np.column_stack([detections.x_px, detections.y_px]).astype(np.float64)
-        good = np.isfinite(pixels).all(1) & (np.abs(pixels) < FARTHEST_PX).all(1)
+        good = np.asarray(np.isfinite(pixels).all(1) & (np.abs(pixels) < FARTHEST_PX).all(1))
         back = np.full(pixels.shape, np.nan)
         if isinstance(detections, DescribedDetections) and before is not None and before.index == frame.index - 1:
             vectors = np.column_stack([detections.back_x_px, detections.back_y_px])

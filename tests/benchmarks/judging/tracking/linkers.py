@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,16 @@ def ours(output: str) -> Linking:
     return Linking(f"smartscope {output}", command, "--report", named_output=False)
 
 
-def peers(pythons: Mapping[str, str], runners: Path, gate_px: float, more: Mapping[str, Any]) -> list[Linking]:
+def peers(
+    names: Sequence[str], pythons: Mapping[str, str], runners: Path, gate_px: float, more: Mapping[str, Any]
+) -> list[Linking]:
     """Each peer as its runner comes, and with the right gate and settings; ``more``: those of btrack for these data.
 
     pythons: interpreter by peer, and of the others under "".
     """
     found = []
-    for name, settings in TUNED.items():
-        for label, given in (("default", {}), ("tuned", settings)):
+    for name in names:
+        for label, given in (("default", {}), ("tuned", TUNED[name])):
             if label == "tuned":
                 given = {"gate-px": gate_px, **given, **(more if name == "btrack" else {})}
             options = [text for key, value in given.items() for text in (f"--{key}", str(value))]
