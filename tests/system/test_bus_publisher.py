@@ -235,6 +235,8 @@ def test_the_preview_rate_thins_and_the_newest_frame_gets_through() -> None:
 def test_pixels_written_after_they_were_sent_do_not_reach_the_client() -> None:
     with publishing() as publisher, subscriber(publisher.endpoints["data"], "frame.raw") as socket:
         start = first_image(publisher, socket)
+        while receive(socket)[1]["frame"] != start - 1:
+            pass  # none is on its way when the next is offered
         for index in range(start, start + 30):
             sent = publisher.statistics().sent["raw"]
             offered = frame(index, size=512)
