@@ -14,6 +14,8 @@ from smartscope_models.training.objects import BOTH, ObjectLessons
 
 USUAL = (40.0, 6.0, 3.0)
 """Objects of each scale in a lesson: what the surprise at their number and places counts as one."""
+THERE, LIKE = 3.0, 0.5
+"""What it counts that an object is found, and what is said of it, beside the outlines."""
 BESIDE = 0.25
 """What a neighbour of the cell with the centre counts when places are compared: a peak may lie there."""
 
@@ -35,7 +37,9 @@ class DetectorLosses(NamedTuple):
     @property
     def total(self) -> Tensor:
         """What is made small."""
-        return self.spots + self.organelles + self.cells + self.places + self.likes + 4 * self.outlines
+        return (
+            THERE * (self.spots + self.organelles + self.cells) + LIKE * (self.places + self.likes) + 4 * self.outlines
+        )
 
 
 class _Grid(NamedTuple):

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from smartscope_models.training.detector_loss import DetectorLosses, detector_lo
 from smartscope_models.training.nuclei import RealNuclei
 from smartscope_models.training.objects import ObjectLessons, Objects, draw_lessons
 from smartscope_models.training.optimiser import Muon
-from smartscope_models.training.train import Say, commit_of_the_code, schedule
+from smartscope_models.training.train import Say, commit_of_the_code
 
 SAID_EVERY = 200
 """Steps."""
@@ -29,6 +29,8 @@ SPIKE = 2.0
 """A gradient longer than so many times the usual one is shortened: momentum would follow it for many steps."""
 HEAD_RATE = 0.1
 """Learning rate of Adam, for what is no kernel, in terms of that of the kernels."""
+WARM_UP = 200
+"""Steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,11 @@ class DetectorRecipe:
     sizes: DetectorSizes = field(default_factory=DetectorSizes)
     objects: Objects = field(default_factory=Objects)
     seed: int = 1
-    crop_px: int = 128
-    crops: int = 10
+    crop_px: int = 160
+    crops: int = 7
     steps: int = 12_000
+    cooling: float = 0.35
+    """Share of the steps, the last, in which the learning rate falls; before, a run may still become longer or shorter."""
     learning_rate: float = 1.5e-2
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
@@ -51,6 +55,11 @@ class DetectorRecipe:
     def text(self) -> str:
         """All numbers, for the manifest."""
         return json.dumps(asdict(self))
+
+    def rate(self, step: int) -> float:
+        """Learning rate: a short rise, a level, a straight fall."""
+        left = (self.steps - step) / (self.cooling * self.steps)
+        return self.learning_rate * min((step + 1) / WARM_UP, 1.0, left)
 
 
 DETECTOR_RECIPES = {recipe.name: recipe for recipe in (DetectorRecipe("detect_objects"),)}
@@ -72,11 +81,11 @@ def learn(
 ) -> LearnedDetector:
     """Follow the recipe; arguments as of ``train``, and real images. The same seed gives the same weights here."""
     torch.set_num_threads(threads)
-    commit, state, checkpoint = commit_of_the_code(), DetectorState(recipe), Checkpoint(keep, recipe)
+    commit, state, checkpoint = commit_of_the_code(), DetectorState(recipe), Checkpoint(keep, replace(recipe, steps=0))
     first, before_s = checkpoint.load(state)
     started, recent = time.monotonic() - before_s, deque[tuple[float, ...]](maxlen=SAID_EVERY)
     for step, lessons in enumerate(_drawn(recipe, first, real), first):
-        state.set_rate(recipe.learning_rate * schedule(step, recipe.steps))
+        state.set_rate(recipe.rate(step))
         recent.append(tuple(float(value) for value in state.learn(lessons, step)))
         took_s = time.monotonic() - started
         checkpoint.save(step + 1, took_s, state)
