@@ -37,6 +37,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--data", type=Path, help="folder that holds ctc/")
     parser.add_argument("--star-weights", type=Path, help="written by train_detection_peer.py")
+    parser.add_argument("--trackpy-python", help="interpreter that has trackpy and imagecodecs")
+    parser.add_argument("--picasso-python", help="interpreter that has picassosr and tifffile")
     parser.add_argument("--evaluator", help="folder of the frozen evaluators")
     parser.add_argument("--json", type=Path, help="write the figures here after each section")
     return parser.parse_args()
@@ -52,6 +54,11 @@ def main() -> None:
         frames=given.frames,
         data=given.data,
         star_weights=given.star_weights,
+        pythons={
+            name: python
+            for name, python in (("trackpy", given.trackpy_python), ("picasso", given.picasso_python))
+            if python
+        },
     )
     figures: dict[str, Any] = {
         "benchmark": "detection",

@@ -382,6 +382,27 @@ def test_the_same_seed_gives_the_same_weights_also_when_cut_off(
         assert torch.equal(value, again.network.state_dict()[name]), name
 
 
+def test_a_run_becomes_longer_or_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY", 5)
+    early = replace(SHORT, steps=5, cooling=0.2)
+    begun = learn(early, quiet, keep=tmp_path)
+    as_kept = learn(early, quiet, keep=tmp_path)
+    longer = learn(replace(early, steps=7), quiet, keep=tmp_path)
+    for name, value in as_kept.network.state_dict().items():
+        assert torch.equal(value, begun.network.state_dict()[name]), name
+    assert any(
+        not torch.equal(a, b) for a, b in zip(begun.network.parameters(), longer.network.parameters(), strict=True)
+    )
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    recipe = replace(SHORT, steps=1000, cooling=0.4, learning_rate=0.5)
+    assert recipe.rate(0) == pytest.approx(0.5 / 200)
+    assert recipe.rate(300) == recipe.rate(600) == pytest.approx(0.5)
+    assert recipe.rate(800) == pytest.approx(0.25)
+    assert 0 < recipe.rate(999) < 0.002
+
+
 def test_one_command_makes_a_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

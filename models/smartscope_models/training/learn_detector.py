@@ -45,7 +45,7 @@ class DetectorRecipe:
     crops: int = 7
     steps: int = 12_000
     cooling: float = 0.35
-    """Share of the steps, the last, in which the learning rate falls; before, a run may still become longer or shorter."""
+    """Share of the steps, the last, in which the rate falls; until then a run may be made longer or shorter."""
     learning_rate: float = 1.5e-2
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from judging.evaluator import Evaluator
 from judging.localization.multiply_adds import multiply_adds, parameters
 from smartscope.config import CameraCalibration, OpticsConfig
 from smartscope.frame import Frame
-from smartscope.ports import Instrument, Model, TaskInputs
+from smartscope.ports import Instrument, Model
 from smartscope.result import Result
 from smartscope_models.anscombe import Anscombe
 from smartscope_models.calibration import SensorCalibration
@@ -26,11 +24,11 @@ from smartscope_models.detection import ObjectDetector
 from smartscope_models.detection.light import background_of, cells_of
 from smartscope_models.estimate import chosen_frames, estimate_noise
 from smartscope_models.movies import as_frame
-from smartscope_models.tasks import DetectTask
 from smartscope_models.training.detector import Detector
 from smartscope_models.training.learn_detector import DETECTOR_RECIPES
 
 from .masks_score import MaskScore
+from .particles import judge
 from .star_network import StarNetwork
 from .stars import labels_of
 
@@ -49,6 +47,8 @@ class Bench:
     frames: int
     data: Path | None
     star_weights: Path | None
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    """Interpreters of other tools, by name."""
 
 
 def speed(bench: Bench) -> dict[str, Any]:
@@ -87,32 +87,10 @@ def _cpu_ms(model: Model, frames: list[Frame]) -> float:
 
 
 def particles(bench: Bench) -> dict[str, Any]:
-    """Precision and recall on the evaluator's movies of 400 particles: the network, and the matched filter."""
-    rows = []
-    for snr in (2, 4, 7):
-        for seed in bench.seeds:
-            with tempfile.TemporaryDirectory(prefix="smartscope-bench-") as folder:
-                case = Path(folder)
-                asked = ("--seed", seed, "--objects", 400, "--frames", bench.frames, "--snr", snr, "--movie")
-                bench.evaluator.run("tracking", "simulate", "particles", *asked, "--out", case)
-                for finder in ("network", "classical"):
-                    rows.append({"snr": snr, "seed": seed, "finder": finder, **_points(bench, case, finder)})
-    return {"rows": rows}
-
-
-def _points(bench: Bench, case: Path, finder: str) -> dict[str, float]:
-    told = json.loads((case / "camera.json").read_text())
-    camera = CameraCalibration(**{name: told[name] for name in told if name in CameraCalibration.model_fields})
-    # optics whose spots are as wide as the movie's: 0.21 wavelength / NA = sigma
-    optics = OpticsConfig(emission_nm=600.0, numerical_aperture=0.21 * 600 / (1.3 * told["pixel_size_nm"]))
-    options: dict[str, Any] = {"kinds": ["spot"], "finder": finder, "camera_given": True}
-    if finder == "network":
-        options |= {"engine": "onnxruntime", **({"network": bench.network} if bench.network else {})}
-    inputs = TaskInputs(str(case / "movie.tif"), str(case / "found.csv"), Instrument(camera, optics), options)
-    figures = DetectTask().run(inputs, lambda done, total: None)
-    score = bench.evaluator.run("tracking", "points", case / "truth.csv", case / "found.csv")
-    kept = {name: float(score[name] or 0.0) for name in ("precision", "recall", "rmse_px")}
-    return {**kept, "cpu_ms": float(figures["cpu_ms_per_frame"])}
+    """The evaluator's movies of 400 particles: the network, the matched filter, and other tools that are installed."""
+    shipped = {"network": bench.network} if bench.network else {}
+    ours = {"network": {"finder": "network", "engine": "onnxruntime", **shipped}, "classical": {"finder": "classical"}}
+    return {"rows": judge(bench.evaluator, bench.seeds, bench.frames, ours, bench.pythons)}
 
 
 def masks(bench: Bench) -> dict[str, Any]:
