@@ -43,10 +43,10 @@ class DetectorRecipe:
     seed: int = 1
     crop_px: int = 160
     crops: int = 7
-    steps: int = 12_000
+    steps: int = 8_000
     cooling: float = 0.35
     """Share of the steps, the last, in which the rate falls; until then a run may be made longer or shorter."""
-    learning_rate: float = 1.5e-2
+    learning_rate: float = 2e-2
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
     images: str = ""

@@ -103,6 +103,7 @@ class _Style:
     texture: float
     grain: int
     holes: float
+    hole_grain: int
     blur_px: float
     haze: float
     radius_px: float
@@ -115,7 +116,8 @@ class _Style:
             dome=float(rng.uniform(0.0, 0.8)),
             texture=float(rng.uniform(0.0, 0.6)),
             grain=int(rng.integers(len(GRAINS_PX))),
-            holes=float(rng.uniform(0.0, 0.9)) if radius_px > 8 and rng.random() < 0.4 else 0.0,
+            holes=float(rng.uniform(0.0, 0.9)) if radius_px > 8 and rng.random() < 0.5 else 0.0,
+            hole_grain=int(np.argmin(np.abs(np.log(GRAINS_PX) - math.log(radius_px * rng.uniform(0.08, 0.25))))),
             blur_px=float(rng.uniform(0.6, min(1.0 + 0.12 * radius_px, 3.5))),
             haze=float(rng.uniform(0.0, 0.35)) if rng.random() < 0.5 else 0.0,
             radius_px=radius_px,
@@ -130,7 +132,7 @@ class _Style:
         rough = _cut(self.grain, self.corner, size)
         light *= np.exp(np.float32(self.texture) * rough)
         if self.holes:
-            wide = _cut(2, (self.corner[1] + back, self.corner[0]), size)
+            wide = _cut(self.hole_grain, (self.corner[1] + back, self.corner[0]), size)
             light *= 1 - np.float32(self.holes) * (wide > 1.3)
         soft = np.asarray(gaussian_filter(light, self.blur_px, truncate=2.5), np.float32)
         if self.haze:
