@@ -23,6 +23,7 @@ from judging.evaluator import Evaluator
 from smartscope.doctor import machine
 
 SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {"speed": speed, "particles": particles, "masks": masks}
+PEERS = ("trackpy", "picasso", "ctcmetrics")
 FIRST_SEED = 901
 """Nothing is tuned on the seeds from here on."""
 
@@ -39,6 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--star-weights", type=Path, help="written by train_detection_peer.py")
     parser.add_argument("--trackpy-python", help="interpreter that has trackpy and imagecodecs")
     parser.add_argument("--picasso-python", help="interpreter that has picassosr and tifffile")
+    parser.add_argument("--ctcmetrics-python", help="interpreter that has py-ctcmetrics")
     parser.add_argument("--evaluator", help="folder of the frozen evaluators")
     parser.add_argument("--json", type=Path, help="write the figures here after each section")
     return parser.parse_args()
@@ -54,11 +56,7 @@ def main() -> None:
         frames=given.frames,
         data=given.data,
         star_weights=given.star_weights,
-        pythons={
-            name: python
-            for name, python in (("trackpy", given.trackpy_python), ("picasso", given.picasso_python))
-            if python
-        },
+        pythons={name: python for name in PEERS if (python := getattr(given, f"{name}_python"))},
     )
     figures: dict[str, Any] = {
         "benchmark": "detection",

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 import torch
 
+from judging.bench import say
 from judging.evaluator import Evaluator
 from judging.localization.multiply_adds import multiply_adds, parameters
 from smartscope.config import CameraCalibration, OpticsConfig
@@ -27,12 +28,15 @@ from smartscope_models.movies import as_frame
 from smartscope_models.training.detector import Detector
 from smartscope_models.training.learn_detector import DETECTOR_RECIPES
 
+from .ctc_judge import independent
 from .masks_score import MaskScore
 from .particles import judge
 from .star_network import StarNetwork
 from .stars import labels_of
 
 SEQUENCES = ("Fluo-N2DH-SIM+", "Fluo-N2DH-GOWT1")
+RADII_UM = (0.8, 8.0)
+"""At the 0.1 µm a pixel that is told where none is known."""
 RECIPE = DETECTOR_RECIPES["detect_objects"]
 
 
@@ -104,11 +108,12 @@ def masks(bench: Bench) -> dict[str, Any]:
         ours = ObjectDetector(
             instrument, network=bench.network, finder="network", kinds=("cell",), engine="onnxruntime"
         )
-        rows.append({"sequence": name, "who": "ours", **_scored(folder, _ours(ours, folder))})
+        found = {"network": _ours(ours, folder), "classical": _discs(instrument, folder)}
         if bench.star_weights:
-            rows.append(
-                {"sequence": name, "who": "star", **_scored(folder, _star(bench.star_weights, folder, calibration))}
-            )
+            found["star"] = _star(bench.star_weights, folder, calibration)
+        for who, frames in found.items():
+            say(f"masks: {name}, {who}")
+            rows.append({"sequence": name, "who": who, **_scored(bench, folder, list(frames))})
     return {"rows": rows}
 
 
@@ -134,6 +139,22 @@ def _ours(model: ObjectDetector, folder: Path) -> Iterator[np.ndarray]:
         yield model.outlines.astype(np.int64)
 
 
+def _discs(instrument: Instrument, folder: Path) -> Iterator[np.ndarray]:
+    """The classical detector tells no outlines: discs of the radius that it tells."""
+    model = ObjectDetector(
+        instrument, finder="classical", kinds=("cell",), min_radius_um=RADII_UM[0], max_radius_um=RADII_UM[1]
+    )
+    for index, image in enumerate(_images(folder)):
+        frame = as_frame(image, index)
+        found = model.step([frame], Result(frame)).detections
+        assert found is not None
+        labels = np.zeros(image.shape, np.int64)
+        rows, columns = np.indices(image.shape)
+        for k in range(len(found)):
+            labels[np.hypot(rows - found.y_px[k], columns - found.x_px[k]) < found.size_px[k]] = k + 1
+        yield labels
+
+
 def _star(weights: Path, folder: Path, sensor: SensorCalibration) -> Iterator[np.ndarray]:
     network = StarNetwork()
     network.load_state_dict(torch.load(weights, weights_only=True))
@@ -150,7 +171,7 @@ def _star(weights: Path, folder: Path, sensor: SensorCalibration) -> Iterator[np
         yield labels_of(torch.sigmoid(chance)[0, 0].numpy(), rays[0].numpy(), image.shape).astype(np.int64)
 
 
-def _scored(folder: Path, found: Iterator[np.ndarray]) -> dict[str, float]:
+def _scored(bench: Bench, folder: Path, found: list[np.ndarray]) -> dict[str, float]:
     truth = folder / "01_GT"
     score = MaskScore()
     for index, labels in enumerate(found):
@@ -158,4 +179,5 @@ def _scored(folder: Path, found: Iterator[np.ndarray]) -> dict[str, float]:
             paths = [truth / f"{name}{index:0{digits}d}.tif" for digits in (3, 4)]
             for path in [path for path in paths if path.exists()]:
                 take(np.asarray(tifffile.imread(path)).astype(np.int64), labels)
-    return {"seg": score.seg, "det": score.det}
+    other = independent(bench.pythons["ctcmetrics"], truth, found) if "ctcmetrics" in bench.pythons else {}
+    return {"seg": score.seg, "det": score.det, **other}
