@@ -161,9 +161,16 @@ def listed(*rows: tuple[int, float, float, float, float]) -> Found:
     return Found(np.array([row[0] for row in rows]), objects, field, field, 5.0)
 
 
-def test_what_two_grids_found_is_told_once_as_the_surer_says() -> None:
-    both = listed((1, 0.9, 20, 20, 12), (2, 0.6, 22, 21, 14), (2, 0.95, 60, 60, 13), (1, 0.7, 61, 60, 12))
-    assert without_doubles(both).objects[:, 0].tolist() == [0.9, 0.95]
+def test_what_is_said_twice_of_an_object_is_told_once_and_adds_up() -> None:
+    both = listed((1, 0.5, 20, 20, 12), (2, 0.3, 24, 20, 12), (2, 0.9, 60, 60, 13), (1, 0.7, 61, 60, 12))
+    once = without_doubles(both)
+    assert once.scale.tolist() == [1, 2]
+    assert once.objects[:, 0] == pytest.approx([0.8, 1.0])
+    assert once.objects[0, 1:4] == pytest.approx([21.5, 20, 12])
+    row = listed((2, 0.3, 20, 20, 20), (2, 0.4, 32, 20, 20), (2, 0.3, 44, 20, 20), (2, 0.2, 56, 20, 20))
+    told = without_doubles(row).objects
+    assert told[:, 0] == pytest.approx([1.0, 0.2])  # nothing is counted twice
+    assert told[:, 1] == pytest.approx([32, 56])
     apart = listed((1, 0.9, 20, 20, 4), (2, 0.6, 22, 21, 30), (0, 0.9, 20, 20, 1.5), (2, 0.5, 80, 20, 14))
     assert len(without_doubles(apart).scale) == 4  # a small thing in a large one is another thing
     assert len(without_doubles(listed((1, 0.9, 20, 20, 12))).scale) == 1
@@ -203,6 +210,14 @@ def test_nothing_is_reached_too_far_or_without_a_seed() -> None:
     assert not labels[:, 33:].any()
     assert not flooded(foreground, depth, [], 5.0).any()
     assert not flooded(foreground * 0, depth, [(20, 20)], 5.0).any()  # a seed on the background
+
+
+def test_a_centre_in_a_nucleolus_finds_its_nucleus() -> None:
+    foreground, depth = disc((40, 40), (20, 20, 14))
+    y, x = np.mgrid[:40, :40]
+    foreground[np.hypot(x - 20, y - 20) < 3.6] = 0
+    assert (flooded(foreground, depth, [(20, 20)], 30.0) == 1).sum() == (foreground > 0.5).sum()
+    assert not flooded(foreground, depth, [(20, 20)], 10.0).any()  # too far for a small one
 
 
 @settings(deadline=None, max_examples=30)
