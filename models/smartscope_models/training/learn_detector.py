@@ -44,8 +44,8 @@ class DetectorRecipe:
     crop_px: int = 160
     crops: int = 7
     steps: int = 8_000
-    cooling: float = 0.35
-    """Share of the steps, the last, in which the rate falls; until then a run may be made longer or shorter."""
+    cooling: float = 0.5
+    """Share of the steps, the last, in which the rate falls; until then a run may get another number and share."""
     learning_rate: float = 2e-2
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
@@ -81,7 +81,8 @@ def learn(
 ) -> LearnedDetector:
     """Follow the recipe; arguments as of ``train``, and real images. The same seed gives the same weights here."""
     torch.set_num_threads(threads)
-    commit, state, checkpoint = commit_of_the_code(), DetectorState(recipe), Checkpoint(keep, replace(recipe, steps=0))
+    commit, state = commit_of_the_code(), DetectorState(recipe)
+    checkpoint = Checkpoint(keep, replace(recipe, steps=0, cooling=0.0))
     first, before_s = checkpoint.load(state)
     started, recent = time.monotonic() - before_s, deque[tuple[float, ...]](maxlen=SAID_EVERY)
     for step, lessons in enumerate(_drawn(recipe, first, real), first):
