@@ -43,8 +43,8 @@ class DetectorRecipe:
     seed: int = 1
     crop_px: int = 160
     crops: int = 7
-    steps: int = 8_000
-    cooling: float = 0.5
+    steps: int = 7_000
+    cooling: float = 0.42
     """Share of the steps, the last, in which the rate falls; until then a run may get another number and share."""
     learning_rate: float = 2e-2
     averaging: float = 0.999
