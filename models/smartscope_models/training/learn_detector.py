@@ -29,8 +29,6 @@ SPIKE = 2.0
 """A gradient longer than so many times the usual one is shortened: momentum would follow it for many steps."""
 HEAD_RATE = 0.1
 """Learning rate of Adam, for what is no kernel, in terms of that of the kernels."""
-WARM_UP = 200
-"""Steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +41,12 @@ class DetectorRecipe:
     seed: int = 1
     crop_px: int = 160
     crops: int = 7
-    steps: int = 7_000
-    cooling: float = 0.42
-    """Share of the steps, the last, in which the rate falls; until then a run may get another number and share."""
-    learning_rate: float = 2e-2
+    steps: int = 9_500
+    rates: tuple[tuple[int, float], ...] = (
+        (0, 1e-4), (199, 2e-2), (4060, 2e-2), (7000, 0.0), (7100, 7e-3), (9500, 0.0)
+    )  # fmt: skip
+    """Learning rate at some steps, on straight lines between. Spots, of which each lesson holds many, are learned at a
+    high rate; nuclei, of which it holds few, when the rate is low."""
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
     images: str = ""
@@ -57,9 +57,9 @@ class DetectorRecipe:
         return json.dumps(asdict(self))
 
     def rate(self, step: int) -> float:
-        """Learning rate: a short rise, a level, a straight fall."""
-        left = (self.steps - step) / (self.cooling * self.steps)
-        return self.learning_rate * min((step + 1) / WARM_UP, 1.0, left)
+        """Learning rate of a step."""
+        steps, rates = zip(*self.rates, strict=True)
+        return float(np.interp(step, steps, rates))
 
 
 DETECTOR_RECIPES = {recipe.name: recipe for recipe in (DetectorRecipe("detect_objects"),)}
@@ -82,7 +82,8 @@ def learn(
     """Follow the recipe; arguments as of ``train``, and real images. The same seed gives the same weights here."""
     torch.set_num_threads(threads)
     commit, state = commit_of_the_code(), DetectorState(recipe)
-    checkpoint = Checkpoint(keep, replace(recipe, steps=0, cooling=0.0))
+    # a run may be made longer: what is kept of it stays true
+    checkpoint = Checkpoint(keep, replace(recipe, steps=0, rates=()))
     first, before_s = checkpoint.load(state)
     started, recent = time.monotonic() - before_s, deque[tuple[float, ...]](maxlen=SAID_EVERY)
     for step, lessons in enumerate(_drawn(recipe, first, real), first):
@@ -121,8 +122,8 @@ class DetectorState:
         named = list(self.network.named_parameters())
         kernels = [value for name, value in named if value.ndim == 4 and "head" not in name]
         rest = [value for name, value in named if value.ndim != 4 or "head" in name]
-        self._muon = Muon(kernels, recipe.learning_rate)
-        self._adam = torch.optim.Adam(rest, recipe.learning_rate * HEAD_RATE, betas=(0.9, 0.99))
+        self._muon = Muon(kernels, 0.0)
+        self._adam = torch.optim.Adam(rest, 0.0, betas=(0.9, 0.99))
 
     def set_rate(self, learning_rate: float) -> None:
         """Of this step."""
