@@ -118,7 +118,7 @@ def test_other_tools_are_tried_at_many_settings() -> None:
 
 def test_the_peer_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "EVERY", 2)
-    recipe = DetectorRecipe("short", crop_px=32, crops=2, steps=2, cooling=0.1)
+    recipe = DetectorRecipe("short", crop_px=32, crops=2, steps=2)
     train(recipe, tmp_path, lambda line: None)
     path = train(replace(recipe, steps=3), tmp_path, lambda line: None)
     whole = train(replace(recipe, steps=3), tmp_path / "whole", lambda line: None)

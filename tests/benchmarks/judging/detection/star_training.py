@@ -107,7 +107,7 @@ def train(recipe: DetectorRecipe, out: Path, say: Callable[[str], None], real: R
     A run that was cut off goes on from its checkpoint, also with another number of steps.
     """
     state = StarState(recipe)
-    checkpoint = Checkpoint(out / "state", replace(recipe, steps=0, cooling=0.0))
+    checkpoint = Checkpoint(out / "state", replace(recipe, steps=0, rates=()))
     first, before_s = checkpoint.load(state)
     began, recent = time.monotonic() - before_s, []
     out.mkdir(parents=True, exist_ok=True)
