@@ -120,6 +120,23 @@ def test_the_frame_before_is_shown_where_it_can_be_compared(bright: str, monkeyp
     assert not shown[-1][4:].any()
 
 
+def test_the_shipped_network_looks_for_what_it_finds_best() -> None:
+    frame = a_frame(scene(PLACES, (50, 70), peak=60))
+    for kinds, facts in ((("spot", "cell"), {"cells": "classical"}), (("spot",), {})):
+        model = ObjectDetector(INSTRUMENT, kinds=kinds)
+        assert {"finder": "network", "network": "detect_objects", **facts}.items() <= model.facts().items()
+        assert model.history == 1
+        model.warm_up((50, 70))
+        found = model.step([frame], Result(frame)).detections
+        assert found is not None
+        spots = np.stack([found.x_px, found.y_px], axis=1)[found.label == 0]
+        gaps = np.hypot(*(PLACES[:, None] - spots[None]).transpose(2, 0, 1))
+        assert gaps.shape == (3, 3)
+        assert gaps.min(axis=1).max() < 0.5
+        assert (model.outlines is None) == ("cell" in kinds)
+    assert ObjectDetector(INSTRUMENT, kinds=("cell",)).facts() == {"finder": "classical"}
+
+
 def test_without_a_usable_network_the_classical_detectors_look(bright: str, monkeypatch: pytest.MonkeyPatch) -> None:
     none = "smartscope_models.detection.detector.PACKAGE"
     monkeypatch.setattr(none, "denoise_frame")

@@ -48,11 +48,11 @@ class ObjectDetector:
     ) -> None:
         """kinds: what is sought; without ``organelle``, objects of 8 to 24 pixels are cells.
 
-        finder: ``network``; ``classical``, a matched filter for spots and a threshold for cells; ``auto``: each for what
-        it does better, the shipped network for spots and organelles, another one for all; the classical ones alone
-        where no engine can run a network. probability: that an object is there, at least. network: name or folder of a
-        model package; None: the shipped one. engine, precision, threads: of the network. The others are the classical
-        detectors'.
+        finder: ``network``; ``classical``, a matched filter for spots and a threshold for cells; ``auto``: each for
+        what it finds best, the shipped network for spots and organelles, another network for all, and classical ones
+        alone where no engine can run a network. probability: that an object is there, at least. network: name or
+        folder of a model package; None: the shipped one. engine, precision, threads: of the network. The others are
+        the classical detectors'.
 
         Raises:
             PluginError: organelles alone are asked of the classical detectors, or the radii are in the wrong order.
@@ -62,12 +62,11 @@ class ObjectDetector:
         self._facts: dict[str, str] = {"finder": "classical"}
         self._path: NetworkPath | None = None
         self._classical: list[SpotDetector | CellDetector] = []
-        left = tuple(kinds)
-        its = tuple(kinds) if network or finder == "network" else tuple(kind for kind in kinds if kind in BETTER)
+        asked = network is not None or finder == "network"
+        its = [kind for kind in kinds if asked or kind in BETTER]
         if finder != "classical" and its:
             self._path = self._with_network(finder, network, engine, precision, threads, its, probability)
-        if self._path is not None:
-            left = tuple(kind for kind in kinds if kind not in its)
+        left = [kind for kind in kinds if self._path is None or kind not in its]
         if left and self._path is not None:
             self._facts["cells"] = "classical"
         if left:
