@@ -23,6 +23,7 @@ from judging.evaluator import Evaluator
 from smartscope.doctor import machine
 
 SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {"speed": speed, "particles": particles, "masks": masks}
+PEERS = ("trackpy", "picasso", "ctcmetrics")
 FIRST_SEED = 901
 """Nothing is tuned on the seeds from here on."""
 
@@ -37,6 +38,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--data", type=Path, help="folder that holds ctc/")
     parser.add_argument("--star-weights", type=Path, help="written by train_detection_peer.py")
+    parser.add_argument("--trackpy-python", help="interpreter that has trackpy and imagecodecs")
+    parser.add_argument("--picasso-python", help="interpreter that has picassosr and tifffile")
+    parser.add_argument("--ctcmetrics-python", help="interpreter that has py-ctcmetrics")
     parser.add_argument("--evaluator", help="folder of the frozen evaluators")
     parser.add_argument("--json", type=Path, help="write the figures here after each section")
     return parser.parse_args()
@@ -52,6 +56,7 @@ def main() -> None:
         frames=given.frames,
         data=given.data,
         star_weights=given.star_weights,
+        pythons={name: python for name in PEERS if (python := getattr(given, f"{name}_python"))},
     )
     figures: dict[str, Any] = {
         "benchmark": "detection",

@@ -16,6 +16,9 @@ from judging.detection.star_training import train
 from smartscope_models.training.learn_detector import DETECTOR_RECIPES
 from smartscope_models.training.nuclei import RealNuclei
 
+RATE = 1e-2
+"""Between the highest and the lowest of ours."""
+
 
 def main() -> None:
     """Train and say where the weights are."""
@@ -28,7 +31,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     recipe = replace(DETECTOR_RECIPES["detect_objects"], seed=given.seed)
-    recipe = replace(recipe, steps=given.steps or recipe.steps)
+    steps = given.steps or recipe.steps
+    recipe = replace(recipe, steps=steps, rates=((0, 0.0), (200, RATE), (int(0.4 * steps), RATE), (steps, 0.0)))
     print(train(recipe, given.out, say, RealNuclei(given.images) if given.images else None))
 
 

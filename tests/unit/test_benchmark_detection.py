@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
+from judging.detection import ctc_judge  # noqa: E402
 from judging.detection.masks_score import MaskScore  # noqa: E402
+from judging.detection.particles import PICASSO, TRACKPY, _settings  # noqa: E402
 from judging.detection.star_network import GRID, RAYS, StarNetwork  # noqa: E402
 from judging.detection.star_training import lesson, star_loss, train  # noqa: E402
 from judging.detection.stars import labels_of, rays_of  # noqa: E402
 from judging.localization.multiply_adds import multiply_adds, parameters  # noqa: E402
 
+from smartscope_models.training import checkpoint  # noqa: E402
 from smartscope_models.training.detector import Detector  # noqa: E402
 from smartscope_models.training.learn_detector import DETECTOR_RECIPES, DetectorRecipe  # noqa: E402
 
@@ -84,3 +88,39 @@ def test_the_peer_learns_from_the_same_lessons(tmp_path: Path) -> None:
     assert float(star_loss(torch.zeros_like(deep), rays + 3, deep, rays)) > float(right)
     path = train(replace(recipe, seed=2), tmp_path, lambda line: None)
     StarNetwork().load_state_dict(torch.load(path, weights_only=True))
+
+
+def test_every_mask_has_a_name_of_its_own_for_the_other_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = """
+import json, sys
+from pathlib import Path
+import tifffile
+seen = [sorted(set(tifffile.imread(path).ravel().tolist())) for path in sorted(Path(sys.argv[1]).glob("mask*.tif"))]
+lines = Path(sys.argv[1], "res_track.txt").read_text().split(chr(10))
+assert lines == ["1 0 0 0", "2 0 0 0", "3 2 2 0", ""], lines
+assert seen == [[0, 1, 2], [0], [0, 3]], seen
+print(json.dumps({"SEG": 0.5}))
+"""
+    monkeypatch.setattr(ctc_judge, "PROGRAM", look)
+    frames = [squares((2, 2, 5), (20, 2, 5)), squares(), squares((9, 9, 4))]
+    assert ctc_judge.independent(sys.executable, tmp_path, frames) == {"ctcmetrics_seg": 0.5}
+    monkeypatch.setattr(ctc_judge, "PROGRAM", "import no_such_thing")
+    with pytest.raises(SystemExit, match="py-ctcmetrics: ModuleNotFoundError"):
+        ctc_judge.independent(sys.executable, tmp_path, frames)
+
+
+def test_other_tools_are_tried_at_many_settings() -> None:
+    tried = list(_settings(TRACKPY, {"settings": {"minmass": 100.0}}))
+    assert {"diameter": 7, "minmass": 55.0} in tried
+    assert len(tried) == 12
+    assert len({row["min_net_gradient"] for row in _settings(PICASSO, {"settings": {"min_net_gradient": 10}})}) == 6
+
+
+def test_the_peer_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY", 2)
+    recipe = DetectorRecipe("short", crop_px=32, crops=2, steps=2)
+    train(recipe, tmp_path, lambda line: None)
+    path = train(replace(recipe, steps=3), tmp_path, lambda line: None)
+    whole = train(replace(recipe, steps=3), tmp_path / "whole", lambda line: None)
+    again, straight = (torch.load(weights, weights_only=True) for weights in (path, whole))
+    assert all(torch.equal(again[name], value) for name, value in straight.items())

@@ -120,6 +120,23 @@ def test_the_frame_before_is_shown_where_it_can_be_compared(bright: str, monkeyp
     assert not shown[-1][4:].any()
 
 
+def test_the_shipped_network_looks_for_what_it_finds_best() -> None:
+    frame = a_frame(scene(PLACES, (50, 70), peak=60))
+    for kinds, facts in ((("spot", "cell"), {"cells": "classical"}), (("spot",), {})):
+        model = ObjectDetector(INSTRUMENT, kinds=kinds)
+        assert {"finder": "network", "network": "detect_objects", **facts}.items() <= model.facts().items()
+        assert model.history == 1
+        model.warm_up((50, 70))
+        found = model.step([frame], Result(frame)).detections
+        assert found is not None
+        spots = np.stack([found.x_px, found.y_px], axis=1)[found.label == 0]
+        gaps = np.hypot(*(PLACES[:, None] - spots[None]).transpose(2, 0, 1))
+        assert gaps.shape == (3, 3)
+        assert gaps.min(axis=1).max() < 0.5
+        assert (model.outlines is None) == ("cell" in kinds)
+    assert ObjectDetector(INSTRUMENT, kinds=("cell",)).facts() == {"finder": "classical"}
+
+
 def test_without_a_usable_network_the_classical_detectors_look(bright: str, monkeypatch: pytest.MonkeyPatch) -> None:
     none = "smartscope_models.detection.detector.PACKAGE"
     monkeypatch.setattr(none, "denoise_frame")
@@ -161,9 +178,16 @@ def listed(*rows: tuple[int, float, float, float, float]) -> Found:
     return Found(np.array([row[0] for row in rows]), objects, field, field, 5.0)
 
 
-def test_what_two_grids_found_is_told_once_as_the_surer_says() -> None:
-    both = listed((1, 0.9, 20, 20, 12), (2, 0.6, 22, 21, 14), (2, 0.95, 60, 60, 13), (1, 0.7, 61, 60, 12))
-    assert without_doubles(both).objects[:, 0].tolist() == [0.9, 0.95]
+def test_what_is_said_twice_of_an_object_is_told_once_and_adds_up() -> None:
+    both = listed((1, 0.5, 20, 20, 12), (2, 0.3, 24, 20, 12), (2, 0.9, 60, 60, 13), (1, 0.7, 61, 60, 12))
+    once = without_doubles(both)
+    assert once.scale.tolist() == [1, 2]
+    assert once.objects[:, 0] == pytest.approx([0.8, 1.0])
+    assert once.objects[0, 1:4] == pytest.approx([21.5, 20, 12])
+    row = listed((2, 0.3, 20, 20, 20), (2, 0.4, 32, 20, 20), (2, 0.3, 44, 20, 20), (2, 0.2, 56, 20, 20))
+    told = without_doubles(row).objects
+    assert told[:, 0] == pytest.approx([1.0, 0.2])  # nothing is counted twice
+    assert told[:, 1] == pytest.approx([32, 56])
     apart = listed((1, 0.9, 20, 20, 4), (2, 0.6, 22, 21, 30), (0, 0.9, 20, 20, 1.5), (2, 0.5, 80, 20, 14))
     assert len(without_doubles(apart).scale) == 4  # a small thing in a large one is another thing
     assert len(without_doubles(listed((1, 0.9, 20, 20, 12))).scale) == 1
@@ -203,6 +227,14 @@ def test_nothing_is_reached_too_far_or_without_a_seed() -> None:
     assert not labels[:, 33:].any()
     assert not flooded(foreground, depth, [], 5.0).any()
     assert not flooded(foreground * 0, depth, [(20, 20)], 5.0).any()  # a seed on the background
+
+
+def test_a_centre_in_a_nucleolus_finds_its_nucleus() -> None:
+    foreground, depth = disc((40, 40), (20, 20, 14))
+    y, x = np.mgrid[:40, :40]
+    foreground[np.hypot(x - 20, y - 20) < 3.6] = 0
+    assert (flooded(foreground, depth, [(20, 20)], 30.0) == 1).sum() == (foreground > 0.5).sum()
+    assert not flooded(foreground, depth, [(20, 20)], 10.0).any()  # too far for a small one
 
 
 @settings(deadline=None, max_examples=30)

@@ -364,7 +364,8 @@ def test_probabilities_are_made_true() -> None:
 
 
 def test_learning_makes_the_loss_less() -> None:
-    state = DetectorState(replace(SHORT, learning_rate=0.02))
+    state = DetectorState(SHORT)
+    state.set_rate(0.02)
     lessons = draw_lessons(SHORT.objects, 4, 32, (13,))
     losses = [float(state.learn(lessons, step).total) for step in range(40)]
     assert np.mean(losses[-5:]) < 0.7 * losses[0]
@@ -380,6 +381,24 @@ def test_the_same_seed_gives_the_same_weights_also_when_cut_off(
     again = learn(SHORT, quiet, keep=tmp_path)  # from step 10 on
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_a_run_becomes_longer_or_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY", 5)
+    early = replace(SHORT, steps=5)
+    begun = learn(early, quiet, keep=tmp_path)
+    as_kept = learn(early, quiet, keep=tmp_path)
+    longer = learn(replace(early, steps=7), quiet, keep=tmp_path)
+    for name, value in as_kept.network.state_dict().items():
+        assert torch.equal(value, begun.network.state_dict()[name]), name
+    assert any(
+        not torch.equal(a, b) for a, b in zip(begun.network.parameters(), longer.network.parameters(), strict=True)
+    )
+
+
+def test_the_rate_follows_straight_lines() -> None:
+    recipe = replace(SHORT, rates=((0, 0.1), (10, 0.5), (20, 0.5), (40, 0.0)))
+    assert [recipe.rate(step) for step in (0, 5, 10, 15, 30, 40, 99)] == pytest.approx([0.1, 0.3, 0.5, 0.5, 0.25, 0, 0])
 
 
 def test_one_command_makes_a_package(

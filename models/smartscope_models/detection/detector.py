@@ -1,4 +1,4 @@
-"""The live model ``detect``: a network where there is one and an engine for it, else the classical detectors."""
+"""The live model ``detect``: a network for what it finds best, where there is an engine; else classical detectors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from smartscope_models.engines import EngineName
 from smartscope_models.engines.engine import Precision
 
 Kind = Literal["spot", "organelle", "cell"]
+BETTER: tuple[Kind, ...] = ("spot", "organelle")
+"""Of what the shipped network finds more than the classical detectors, see docs/benchmarks.md."""
 
 
 class ObjectDetector:
@@ -35,7 +37,7 @@ class ObjectDetector:
         *,
         kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("spot", "organelle", "cell"),
         finder: Literal["auto", "classical", "network"] = "auto",
-        probability: Annotated[float, Field(ge=0.1, le=0.99)] = 0.5,
+        probability: Annotated[float, Field(ge=0.1, le=0.99)] = 0.3,
         network: str | None = None,
         engine: EngineName = "auto",
         precision: Precision | None = None,
@@ -46,10 +48,11 @@ class ObjectDetector:
     ) -> None:
         """kinds: what is sought; without ``organelle``, objects of 8 to 24 pixels are cells.
 
-        finder: ``network``; ``classical``, a matched filter for spots and a threshold for cells; ``auto``: the network,
-        where there is one and an engine for it. probability: that an object is there, at least. network: name or folder
-        of a model package; None: the shipped one. engine, precision, threads: of the network. The others are the
-        classical detectors'.
+        finder: ``network``; ``classical``, a matched filter for spots and a threshold for cells; ``auto``: each for
+        what it finds best, the shipped network for spots and organelles, another network for all, and classical ones
+        alone where no engine can run a network. probability: that an object is there, at least. network: name or
+        folder of a model package; None: the shipped one. engine, precision, threads: of the network. The others are
+        the classical detectors'.
 
         Raises:
             PluginError: organelles alone are asked of the classical detectors, or the radii are in the wrong order.
@@ -59,11 +62,16 @@ class ObjectDetector:
         self._facts: dict[str, str] = {"finder": "classical"}
         self._path: NetworkPath | None = None
         self._classical: list[SpotDetector | CellDetector] = []
-        if finder != "classical":
-            self._path = self._with_network(finder, network, engine, precision, threads, kinds, probability)
-        if self._path is None:
+        asked = network is not None or finder == "network"
+        its = [kind for kind in kinds if asked or kind in BETTER]
+        if finder != "classical" and its:
+            self._path = self._with_network(finder, network, engine, precision, threads, its, probability)
+        left = [kind for kind in kinds if self._path is None or kind not in its]
+        if left and self._path is not None:
+            self._facts["cells"] = "classical"
+        if left:
             self._classical = _classical(
-                setup, kinds, false_alarms_per_megapixel, min_radius_um=min_radius_um, max_radius_um=max_radius_um
+                setup, left, false_alarms_per_megapixel, min_radius_um=min_radius_um, max_radius_um=max_radius_um
             )
         self.history = 1 if self._path else 0
 
@@ -91,7 +99,7 @@ class ObjectDetector:
     @property
     def outlines(self) -> Labels | None:
         """(H, W) int32 of the last frame: 1 + row of the object in its detections, 0 where none is; None: not known."""
-        return self._path.outlines if self._path else None
+        return self._path.outlines if self._path and not self._classical else None
 
     def facts(self) -> dict[str, str]:
         """Who finds objects: package, hash and engine of the network, for the record of a run."""
@@ -105,9 +113,9 @@ class ObjectDetector:
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
         """``so_far`` with the objects of ``frames[-1]`` added to ``detections``."""
-        if self._path is not None:
-            return replace(so_far, detections=joined(so_far.detections, self._path.find(frames)))
         seen = replace(so_far, image=None)  # a threshold that holds for raw frames is not one for quiet images
+        if self._path is not None:
+            seen = replace(seen, detections=joined(so_far.detections, self._path.find(frames)))
         for model in self._classical:
             seen = model.step(frames, seen)
         return replace(so_far, detections=seen.detections)

@@ -9,6 +9,8 @@ from numba import njit
 
 LEVELS = 64
 """Into which depth is divided: within a level what comes first is taken first."""
+SEARCHED = 0.2
+"""How far from its centre an object's foreground is sought, in terms of its reach."""
 
 
 @njit(nogil=True, cache=True)
@@ -23,9 +25,8 @@ def seeded(foreground, depth, rows, columns, reach, labels, heap, chain):  # typ
     heap[:] = -1
     top = LEVELS - 1
     for k in range(len(rows)):
-        i = min(max(round(rows[k]), 0), height - 1)
-        j = min(max(round(columns[k]), 0), width - 1)
-        if labels[i, j] == 0 and foreground[i, j] > 0.5:
+        i, j = _start(foreground, labels, rows[k], columns[k], SEARCHED * reach[k])
+        if i >= 0:
             labels[i, j] = k + 1
             chain[i * width + j] = heap[top]
             heap[top] = i * width + j
@@ -49,6 +50,20 @@ def seeded(foreground, depth, rows, columns, reach, labels, heap, chain):  # typ
             into = min(max(int(depth[a, b] * LEVELS), 0), level)
             chain[a * width + b] = heap[into]
             heap[into] = a * width + b
+
+
+@njit(nogil=True, cache=True)
+def _start(foreground, labels, row, column, radius):  # type: ignore[no-untyped-def]
+    """The free foreground pixel nearest to a centre, which may lie in a nucleolus; -1, -1: none within radius."""
+    height, width = foreground.shape
+    found, near = (-1, -1), radius + 1
+    span = int(radius) + 1
+    for i in range(max(round(row) - span, 0), min(round(row) + span + 1, height)):
+        for j in range(max(round(column) - span, 0), min(round(column) + span + 1, width)):
+            far = math.hypot(i - row, j - column)
+            if far < near and labels[i, j] == 0 and foreground[i, j] > 0.5:
+                found, near = (i, j), far
+    return found
 
 
 @njit(nogil=True, cache=True)

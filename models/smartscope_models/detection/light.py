@@ -16,7 +16,7 @@ SOFT = 4.0
 """Standard deviations of the noise above which the range is pressed together."""
 QUIETEST = 0.2
 """Part of a block's pixels, and of the blocks, below the background that is taken off."""
-_BELOW = 0.84
+BELOW = 0.84
 """How far that quantile lies below the mean of noise of standard deviation 1."""
 
 
@@ -24,13 +24,13 @@ def background_of(stable: Floats) -> float:
     """Stabilised background of a frame (H, W): that of its darker blocks, so that cells may fill most of it."""
     rows, columns = (edge // BLOCK_PX for edge in stable.shape)
     if not rows or not columns:
-        return float(np.quantile(stable, QUIETEST)) + _BELOW
+        return float(np.quantile(stable, QUIETEST)) + BELOW
     # every second row of every second block is enough, and takes a quarter of the time
     shown = stable[: rows * BLOCK_PX, : columns * BLOCK_PX].reshape(rows, BLOCK_PX, columns, BLOCK_PX)
     some = shown[:, ::2].transpose(0, 2, 1, 3).reshape(rows * columns, -1)
     some = some[:: 1 + len(some) // 2048]
     quiet = np.partition(some, round(QUIETEST * some.shape[1]), axis=1)[:, round(QUIETEST * some.shape[1])]
-    return float(np.quantile(quiet, QUIETEST)) + _BELOW
+    return float(np.quantile(quiet, QUIETEST)) + BELOW
 
 
 @njit(nogil=True, cache=True, fastmath=True)

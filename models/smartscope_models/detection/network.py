@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from smartscope.errors import UnsupportedModel
 from smartscope_models.calibration import Floats
@@ -19,7 +21,7 @@ TASK = "detect"
 PACKAGE = "detect_objects"
 """Shipped."""
 SAME = 0.7
-"""Two objects of the coarser scales are one where their centres are closer than this part of the larger radius …"""
+"""Two objects that are no spots are one where their centres are closer than this part of the larger radius …"""
 ALIKE = 0.5
 """… and the smaller radius is more than this part of the larger."""
 
@@ -118,21 +120,57 @@ def in_pixels(
 
 
 def without_doubles(found: Found) -> Found:
-    """Each organelle or cell once, where both grids speak of it: as the surer of them says."""
-    rows = np.flatnonzero(found.scale > 0)
-    scale, objects = found.scale[rows], found.objects[rows]
-    fine, coarse = np.flatnonzero(scale == 1), np.flatnonzero(scale == 2)
-    if not len(fine) or not len(coarse):
-        return found
-    apart = np.hypot(*(objects[fine, None, 1:3] - objects[None, coarse, 1:3]).transpose(2, 0, 1))
-    one, other = objects[fine, None, 3], objects[None, coarse, 3]
-    larger, smaller = np.maximum(one, other), np.minimum(one, other)
-    same = (apart < SAME * larger) & (smaller > ALIKE * larger)
-    surer = objects[fine, None, 0] >= objects[None, coarse, 0]
-    kept = np.ones(len(found.scale), np.bool_)
-    kept[rows[coarse[(same & surer).any(0)]]] = False
-    kept[rows[fine[(same & ~surer).any(1)]]] = False
-    return found.where(kept)
+    """Each organelle or cell once, where several cells or both grids speak of it.
+
+    A centre is in one place alone, so that probabilities of places for the same object add up; it lies at their mean.
+    """
+    objects = found.objects.copy()
+    kept = found.scale == 0
+    _gather(objects, found.scale, SAME, ALIKE, kept)
+    return Found(found.scale, objects, found.foreground, found.depth, found.background).where(kept)
+
+
+@njit(nogil=True, cache=True)
+def _gather(objects, scale, same, alike, kept):  # type: ignore[no-untyped-def]
+    """Sum the rows (N, 9) that are one into the one with most around it, which is marked in kept (N,)."""
+    number = len(objects)
+    sums = np.zeros((number, 4))
+    free = scale > 0
+    first = objects[:, :4].copy()
+    for a in range(number):
+        for b in range(number):
+            if free[a] and free[b] and _one(first[a], first[b], same, alike):
+                _add(sums[a], first[b], 1.0)
+    for _ in range(number):
+        best = -1
+        for a in range(number):
+            if free[a] and (best < 0 or sums[a, 0] + first[a, 0] > sums[best, 0] + first[best, 0]):
+                best = a
+        if best < 0:
+            return
+        kept[best] = True
+        objects[best, 0] = min(sums[best, 0], 1.0)
+        for k in range(1, 4):
+            objects[best, k] = sums[best, k] / sums[best, 0]
+        for b in range(number):
+            if free[b] and _one(first[best], first[b], same, alike):
+                free[b] = False
+                for a in range(number):
+                    if free[a] and _one(first[a], first[b], same, alike):
+                        _add(sums[a], first[b], -1.0)
+
+
+@njit(nogil=True, cache=True)
+def _one(one, other, same, alike):  # type: ignore[no-untyped-def]
+    larger, smaller = max(one[3], other[3]), min(one[3], other[3])
+    return smaller > alike * larger and math.hypot(one[1] - other[1], one[2] - other[2]) < same * larger
+
+
+@njit(nogil=True, cache=True)
+def _add(total, row, sign):  # type: ignore[no-untyped-def]
+    total[0] += sign * row[0]
+    for k in range(1, 4):
+        total[k] += sign * row[0] * row[k]
 
 
 def _fitting(package: ModelPackage) -> ModelPackage:

@@ -68,8 +68,8 @@ class NetworkPath:
         self._known[1].forward(frame.pixels, self._stable)
         found = self._network.find(self._stable)
         self._last = frame.epoch, frame.index
-        sure = self._wanted[found.scale] & (found.objects[:, 0] >= self._probability)
-        return self._described(frame.pixels, calibration, without_doubles(found.where(sure)))
+        objects = without_doubles(found.where(self._wanted[found.scale]))
+        return self._described(frame.pixels, calibration, objects.where(objects.objects[:, 0] >= self._probability))
 
     def _look_back(self, frames: Sequence[Frame]) -> None:
         """Show the network the frame before, unless it has just seen it."""

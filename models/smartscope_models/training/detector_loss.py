@@ -12,8 +12,10 @@ from smartscope_models.detection.answer import SCALES
 from smartscope_models.training.detector import BACK_PX, LIKES, REACH, RawMaps
 from smartscope_models.training.objects import BOTH, ObjectLessons
 
-USUAL = (40.0, 6.0, 3.0)
+USUAL = (40.0, 30.0, 5.0)
 """Objects of each scale in a lesson: what the surprise at their number and places counts as one."""
+THERE, LIKE, OUTLINES = 3.0, 0.5, 15.0
+"""What it counts that an object is found, what is said of it, and where it ends."""
 BESIDE = 0.25
 """What a neighbour of the cell with the centre counts when places are compared: a peak may lie there."""
 
@@ -35,7 +37,9 @@ class DetectorLosses(NamedTuple):
     @property
     def total(self) -> Tensor:
         """What is made small."""
-        return self.spots + self.organelles + self.cells + self.places + self.likes + 4 * self.outlines
+        return (
+            THERE * (self.spots + self.organelles + self.cells) + LIKE * (self.places + self.likes) + 4 * self.outlines
+        )
 
 
 class _Grid(NamedTuple):
@@ -105,19 +109,17 @@ def _described(grid: _Grid, lessons: ObjectLessons, own: Tensor) -> tuple[Tensor
     height, width = grid.chance.shape[1:]
     lesson = torch.arange(len(row))[:, None].expand_as(row)[own]
     truth, followed = lessons.objects[own], lessons.followed[own].float()
-    place = like = grid.chance.new_zeros(())
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            i, j = row[own] + dy, column[own] + dx
-            inside = ((i >= 0) & (i < height) & (j >= 0) & (j < width)).float()
-            weight = inside if dx == dy == 0 else inside * BESIDE
-            i, j = i.clamp(0, height - 1), j.clamp(0, width - 1)
-            middle = (torch.stack([j, i], dim=1).float() + 0.5) * grid.step_px - 0.5
-            away = (truth[:, :2] - middle) / grid.step_px - grid.place[lesson, :, i, j]
-            place = place + (weight * _robust(away, 0.1).sum(1)).sum()
-            told = grid.likes[lesson, :, i // grid.coarser, j // grid.coarser]
-            like = like + (weight * _unlike(told, truth, followed, grid)).sum()
-    return place, like
+    beside = torch.tensor([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    i, j = (row[own] + beside[:, :1]).flatten(), (column[own] + beside[:, 1:]).flatten()
+    inside = ((i >= 0) & (i < height) & (j >= 0) & (j < width)).float()
+    weight = inside * torch.where(beside.any(1), BESIDE, 1.0).repeat_interleave(len(truth))
+    i, j = i.clamp(0, height - 1), j.clamp(0, width - 1)
+    lesson, truth, followed = lesson.repeat(9), truth.repeat(9, 1), followed.repeat(9)
+    middle = (torch.stack([j, i], dim=1).float() + 0.5) * grid.step_px - 0.5
+    away = (truth[:, :2] - middle) / grid.step_px - grid.place[lesson, :, i, j]
+    told = grid.likes[lesson, :, i // grid.coarser, j // grid.coarser]
+    like = weight * _unlike(told, truth, followed, grid)
+    return (weight * _robust(away, 0.1).sum(1)).sum(), like.sum()
 
 
 def _unlike(told: Tensor, truth: Tensor, followed: Tensor, grid: _Grid) -> Tensor:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from smartscope_models.training.detector_loss import DetectorLosses, detector_lo
 from smartscope_models.training.nuclei import RealNuclei
 from smartscope_models.training.objects import ObjectLessons, Objects, draw_lessons
 from smartscope_models.training.optimiser import Muon
-from smartscope_models.training.train import Say, commit_of_the_code, schedule
+from smartscope_models.training.train import Say, commit_of_the_code
 
 SAID_EVERY = 200
 """Steps."""
@@ -39,10 +39,14 @@ class DetectorRecipe:
     sizes: DetectorSizes = field(default_factory=DetectorSizes)
     objects: Objects = field(default_factory=Objects)
     seed: int = 1
-    crop_px: int = 128
-    crops: int = 10
-    steps: int = 12_000
-    learning_rate: float = 1.5e-2
+    crop_px: int = 160
+    crops: int = 7
+    steps: int = 9_500
+    rates: tuple[tuple[int, float], ...] = (
+        (0, 1e-4), (199, 2e-2), (4060, 2e-2), (7000, 0.0), (7100, 7e-3), (9500, 0.0)
+    )  # fmt: skip
+    """Learning rate at some steps, on straight lines between. Spots, of which each lesson holds many, are learned at a
+    high rate; nuclei, of which it holds few, when the rate is low."""
     averaging: float = 0.999
     """Of the exponential moving average of the weights, which is what is shipped."""
     images: str = ""
@@ -51,6 +55,11 @@ class DetectorRecipe:
     def text(self) -> str:
         """All numbers, for the manifest."""
         return json.dumps(asdict(self))
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        steps, rates = zip(*self.rates, strict=True)
+        return float(np.interp(step, steps, rates))
 
 
 DETECTOR_RECIPES = {recipe.name: recipe for recipe in (DetectorRecipe("detect_objects"),)}
@@ -72,11 +81,13 @@ def learn(
 ) -> LearnedDetector:
     """Follow the recipe; arguments as of ``train``, and real images. The same seed gives the same weights here."""
     torch.set_num_threads(threads)
-    commit, state, checkpoint = commit_of_the_code(), DetectorState(recipe), Checkpoint(keep, recipe)
+    commit, state = commit_of_the_code(), DetectorState(recipe)
+    # a run may be made longer: what is kept of it stays true
+    checkpoint = Checkpoint(keep, replace(recipe, steps=0, rates=()))
     first, before_s = checkpoint.load(state)
     started, recent = time.monotonic() - before_s, deque[tuple[float, ...]](maxlen=SAID_EVERY)
     for step, lessons in enumerate(_drawn(recipe, first, real), first):
-        state.set_rate(recipe.learning_rate * schedule(step, recipe.steps))
+        state.set_rate(recipe.rate(step))
         recent.append(tuple(float(value) for value in state.learn(lessons, step)))
         took_s = time.monotonic() - started
         checkpoint.save(step + 1, took_s, state)
@@ -111,8 +122,8 @@ class DetectorState:
         named = list(self.network.named_parameters())
         kernels = [value for name, value in named if value.ndim == 4 and "head" not in name]
         rest = [value for name, value in named if value.ndim != 4 or "head" in name]
-        self._muon = Muon(kernels, recipe.learning_rate)
-        self._adam = torch.optim.Adam(rest, recipe.learning_rate * HEAD_RATE, betas=(0.9, 0.99))
+        self._muon = Muon(kernels, 0.0)
+        self._adam = torch.optim.Adam(rest, 0.0, betas=(0.9, 0.99))
 
     def set_rate(self, learning_rate: float) -> None:
         """Of this step."""

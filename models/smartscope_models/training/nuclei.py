@@ -103,6 +103,7 @@ class _Style:
     texture: float
     grain: int
     holes: float
+    hole_grain: int
     blur_px: float
     haze: float
     radius_px: float
@@ -113,9 +114,10 @@ class _Style:
         corner = (int(rng.integers(FIELD_PX)), int(rng.integers(FIELD_PX)))
         return cls(
             dome=float(rng.uniform(0.0, 0.8)),
-            texture=float(rng.uniform(0.0, 0.5)),
+            texture=float(rng.uniform(0.0, 0.6)),
             grain=int(rng.integers(len(GRAINS_PX))),
-            holes=float(rng.uniform(0.0, 0.9)) if radius_px > 8 and rng.random() < 0.4 else 0.0,
+            holes=float(rng.uniform(0.0, 0.9)) if radius_px > 8 and rng.random() < 0.5 else 0.0,
+            hole_grain=int(np.argmin(np.abs(np.log(GRAINS_PX) - math.log(radius_px * rng.uniform(0.08, 0.25))))),
             blur_px=float(rng.uniform(0.6, min(1.0 + 0.12 * radius_px, 3.5))),
             haze=float(rng.uniform(0.0, 0.35)) if rng.random() < 0.5 else 0.0,
             radius_px=radius_px,
@@ -128,9 +130,9 @@ class _Style:
         bright = np.concatenate([[0.0], blobs.brightness.clip(0.2, 4)]).astype(np.float32)[labels]
         light = bright * np.power(depth, np.float32(self.dome), where=labels > 0, out=np.zeros_like(depth))
         rough = _cut(self.grain, self.corner, size)
-        light *= np.maximum(1 + np.float32(self.texture) * rough, np.float32(0.1))
+        light *= np.exp(np.float32(self.texture) * rough)
         if self.holes:
-            wide = _cut(2, (self.corner[1] + back, self.corner[0]), size)
+            wide = _cut(self.hole_grain, (self.corner[1] + back, self.corner[0]), size)
             light *= 1 - np.float32(self.holes) * (wide > 1.3)
         soft = np.asarray(gaussian_filter(light, self.blur_px, truncate=2.5), np.float32)
         if self.haze:
@@ -204,7 +206,9 @@ class RealNuclei:
     def draw(self, size: int, rng: np.random.Generator) -> Scene:
         """A crop of S pixels."""
         k = int(rng.integers(len(self)))
-        factor = math.exp(rng.uniform(*np.log(ZOOMS)))
+        # where the crop would be larger than the image, a nucleus and its mirror image would count as one
+        least = min(max(ZOOMS[0], (size + 2 * 8 + 2) / min(self._images.shape[1:])), ZOOMS[1])
+        factor = math.exp(rng.uniform(math.log(least), math.log(ZOOMS[1])))
         shift = rng.normal(0, rng.uniform(0, 3), 2).round().astype(int).clip(-8, 8)
         edge = math.ceil((size + 2 * 8) / factor) + 1
         top, left = (int(n) for n in rng.integers(0, 2**30, 2))

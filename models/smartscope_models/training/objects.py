@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from smartscope_models.detection.answer import SCALES
-from smartscope_models.detection.light import SOFT
+from smartscope_models.detection.light import BELOW, SOFT
 from smartscope_models.training.blobs import depths
 from smartscope_models.training.cameras import Detectors, draw_cameras
 from smartscope_models.training.molecules import Doubles, Range, drawn_from, shares, uneven
@@ -52,6 +52,8 @@ class Objects:
     """Of lessons without an earlier frame."""
     misjudged_gain: float = 0.25
     """Standard deviation of the logarithm of the noise, where whole objects are shown: cameras that nobody measured."""
+    black_share: float = 0.15
+    """Of lessons of whole objects in which the camera's black level hides the darkest light."""
     detectors: Detectors = field(default_factory=lambda: Detectors(misjudged_share=0.2))
 
 
@@ -179,7 +181,9 @@ def whole_lessons(
     peak = np.maximum(peak, rng.uniform(0.8, 3.0, number) * np.sqrt(floor_e + 2))
     light = torch.from_numpy(np.stack([scene.light for scene in scenes])) * _column(peak)
     floor = uneven(floor_e, 0.6 * fields.unevenness, edge, rng)
-    seen, _ = _shown(fields, light + floor, floor_e, floor_e + peak, rng, noise, fields.misjudged_gain)
+    seen, _ = _shown(
+        fields, light + floor, floor_e, floor_e + peak, rng, noise, fields.misjudged_gain, fields.black_share
+    )
     most = max(1, max(len(scene.objects) for scene in scenes))
     objects, present = np.zeros((number, most, TOLD), np.float32), np.zeros((number, most), np.bool_)
     followed = np.zeros_like(present)
@@ -218,6 +222,7 @@ def _shown(
     rng: np.random.Generator,
     noise: torch.Generator,
     gain_spread: float,
+    black_share: float = 0.0,
 ) -> tuple[Tensor, Doubles]:
     """What a camera makes of light (B, 2, S, S) as the network sees it, and the noise factors F² (B,)."""
     number, edge = len(light_e), light_e.shape[-1]
@@ -235,6 +240,9 @@ def _shown(
     told = _column(floor_e * np.exp(rng.normal(0, 0.12, number)))
     level = 2 * torch.sqrt(told / factor + usual.reshape(-1, 1, 1, 1) + 0.375) + _column(rng.normal(0, 0.4, number))
     over = (stable - level) * _column(np.exp(rng.normal(0, gain_spread, number)))
+    # where most is black, so is the level that is taken off, see light.background_of
+    black = _column(np.where(rng.random(number) < black_share, rng.uniform(-BELOW, 0.6, number), -np.inf))
+    over = torch.where(torch.isinf(black), over, torch.maximum(over, black) - black - BELOW)
     shown = torch.asinh(over / SOFT)
     alone = rng.random(number) < fields.single_share
     shown[torch.from_numpy(alone), 0] = 0.0

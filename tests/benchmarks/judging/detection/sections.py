@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,12 @@ import numpy as np
 import tifffile
 import torch
 
+from judging.bench import say
 from judging.evaluator import Evaluator
 from judging.localization.multiply_adds import multiply_adds, parameters
 from smartscope.config import CameraCalibration, OpticsConfig
 from smartscope.frame import Frame
-from smartscope.ports import Instrument, Model, TaskInputs
+from smartscope.ports import Instrument, Model
 from smartscope.result import Result
 from smartscope_models.anscombe import Anscombe
 from smartscope_models.calibration import SensorCalibration
@@ -26,15 +25,18 @@ from smartscope_models.detection import ObjectDetector
 from smartscope_models.detection.light import background_of, cells_of
 from smartscope_models.estimate import chosen_frames, estimate_noise
 from smartscope_models.movies import as_frame
-from smartscope_models.tasks import DetectTask
 from smartscope_models.training.detector import Detector
 from smartscope_models.training.learn_detector import DETECTOR_RECIPES
 
+from .ctc_judge import independent
 from .masks_score import MaskScore
+from .particles import judge
 from .star_network import StarNetwork
 from .stars import labels_of
 
 SEQUENCES = ("Fluo-N2DH-SIM+", "Fluo-N2DH-GOWT1")
+RADII_UM = (0.8, 8.0)
+"""At the 0.1 µm a pixel that is told where none is known."""
 RECIPE = DETECTOR_RECIPES["detect_objects"]
 
 
@@ -49,6 +51,8 @@ class Bench:
     frames: int
     data: Path | None
     star_weights: Path | None
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    """Interpreters of other tools, by name."""
 
 
 def speed(bench: Bench) -> dict[str, Any]:
@@ -87,32 +91,10 @@ def _cpu_ms(model: Model, frames: list[Frame]) -> float:
 
 
 def particles(bench: Bench) -> dict[str, Any]:
-    """Precision and recall on the evaluator's movies of 400 particles: the network, and the matched filter."""
-    rows = []
-    for snr in (2, 4, 7):
-        for seed in bench.seeds:
-            with tempfile.TemporaryDirectory(prefix="smartscope-bench-") as folder:
-                case = Path(folder)
-                asked = ("--seed", seed, "--objects", 400, "--frames", bench.frames, "--snr", snr, "--movie")
-                bench.evaluator.run("tracking", "simulate", "particles", *asked, "--out", case)
-                for finder in ("network", "classical"):
-                    rows.append({"snr": snr, "seed": seed, "finder": finder, **_points(bench, case, finder)})
-    return {"rows": rows}
-
-
-def _points(bench: Bench, case: Path, finder: str) -> dict[str, float]:
-    told = json.loads((case / "camera.json").read_text())
-    camera = CameraCalibration(**{name: told[name] for name in told if name in CameraCalibration.model_fields})
-    # optics whose spots are as wide as the movie's: 0.21 wavelength / NA = sigma
-    optics = OpticsConfig(emission_nm=600.0, numerical_aperture=0.21 * 600 / (1.3 * told["pixel_size_nm"]))
-    options: dict[str, Any] = {"kinds": ["spot"], "finder": finder, "camera_given": True}
-    if finder == "network":
-        options |= {"engine": "onnxruntime", **({"network": bench.network} if bench.network else {})}
-    inputs = TaskInputs(str(case / "movie.tif"), str(case / "found.csv"), Instrument(camera, optics), options)
-    figures = DetectTask().run(inputs, lambda done, total: None)
-    score = bench.evaluator.run("tracking", "points", case / "truth.csv", case / "found.csv")
-    kept = {name: float(score[name] or 0.0) for name in ("precision", "recall", "rmse_px")}
-    return {**kept, "cpu_ms": float(figures["cpu_ms_per_frame"])}
+    """The evaluator's movies of 400 particles: the network, the matched filter, and other tools that are installed."""
+    shipped = {"network": bench.network} if bench.network else {}
+    ours = {"network": {"finder": "network", "engine": "onnxruntime", **shipped}, "classical": {"finder": "classical"}}
+    return {"rows": judge(bench.evaluator, bench.seeds, bench.frames, ours, bench.pythons)}
 
 
 def masks(bench: Bench) -> dict[str, Any]:
@@ -126,11 +108,12 @@ def masks(bench: Bench) -> dict[str, Any]:
         ours = ObjectDetector(
             instrument, network=bench.network, finder="network", kinds=("cell",), engine="onnxruntime"
         )
-        rows.append({"sequence": name, "who": "ours", **_scored(folder, _ours(ours, folder))})
+        found = {"network": _ours(ours, folder), "classical": _discs(instrument, folder)}
         if bench.star_weights:
-            rows.append(
-                {"sequence": name, "who": "star", **_scored(folder, _star(bench.star_weights, folder, calibration))}
-            )
+            found["star"] = _star(bench.star_weights, folder, calibration)
+        for who, frames in found.items():
+            say(f"masks: {name}, {who}")
+            rows.append({"sequence": name, "who": who, **_scored(bench, folder, list(frames))})
     return {"rows": rows}
 
 
@@ -156,6 +139,22 @@ def _ours(model: ObjectDetector, folder: Path) -> Iterator[np.ndarray]:
         yield model.outlines.astype(np.int64)
 
 
+def _discs(instrument: Instrument, folder: Path) -> Iterator[np.ndarray]:
+    """The classical detector tells no outlines: discs of the radius that it tells."""
+    model = ObjectDetector(
+        instrument, finder="classical", kinds=("cell",), min_radius_um=RADII_UM[0], max_radius_um=RADII_UM[1]
+    )
+    for index, image in enumerate(_images(folder)):
+        frame = as_frame(image, index)
+        found = model.step([frame], Result(frame)).detections
+        assert found is not None
+        labels = np.zeros(image.shape, np.int64)
+        rows, columns = np.indices(image.shape)
+        for k in range(len(found)):
+            labels[np.hypot(rows - found.y_px[k], columns - found.x_px[k]) < found.size_px[k]] = k + 1
+        yield labels
+
+
 def _star(weights: Path, folder: Path, sensor: SensorCalibration) -> Iterator[np.ndarray]:
     network = StarNetwork()
     network.load_state_dict(torch.load(weights, weights_only=True))
@@ -172,7 +171,7 @@ def _star(weights: Path, folder: Path, sensor: SensorCalibration) -> Iterator[np
         yield labels_of(torch.sigmoid(chance)[0, 0].numpy(), rays[0].numpy(), image.shape).astype(np.int64)
 
 
-def _scored(folder: Path, found: Iterator[np.ndarray]) -> dict[str, float]:
+def _scored(bench: Bench, folder: Path, found: list[np.ndarray]) -> dict[str, float]:
     truth = folder / "01_GT"
     score = MaskScore()
     for index, labels in enumerate(found):
@@ -180,4 +179,5 @@ def _scored(folder: Path, found: Iterator[np.ndarray]) -> dict[str, float]:
             paths = [truth / f"{name}{index:0{digits}d}.tif" for digits in (3, 4)]
             for path in [path for path in paths if path.exists()]:
                 take(np.asarray(tifffile.imread(path)).astype(np.int64), labels)
-    return {"seg": score.seg, "det": score.det}
+    other = independent(bench.pythons["ctcmetrics"], truth, found) if "ctcmetrics" in bench.pythons else {}
+    return {"seg": score.seg, "det": score.det, **other}
