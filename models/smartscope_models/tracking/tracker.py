@@ -30,8 +30,8 @@ WIDEST_GATE = 4.0
 """Times the gate, however long ago the last frame was."""
 LONGEST_STEP = 1000.0
 """Frame periods that objects are carried on at once."""
-ORGANELLE = 2
-"""Label of objects whose fission is not a division; other models tell it."""
+SPOT, CELL = 0, 1
+"""Labels of what may divide; the fission of an organelle is told by other models."""
 Gate = Annotated[float, Field(gt=0, le=4096)]
 
 
@@ -75,16 +75,19 @@ class KalmanTracker:
         memory_frames: Annotated[int, Field(ge=0, le=1000)] = 3,
         lag_frames: Annotated[int, Field(ge=0, le=100)] = 3,
         division_probability: Annotated[float, Field(ge=0.5, lt=1)] = 0.5,
+        spots_divide: bool = False,
     ) -> None:
         """Gates: the farthest an object may be from where it is expected, pixels; memory: most misses it survives.
 
-        lag_frames: 0 for live identities alone; division_probability: from which on a division is told as an event.
+        lag_frames: 0 for live identities alone; division_probability: from which on a division is told as an event;
+        spots_divide: so are divisions of spots, which in most specimens are two vesicles that met and parted.
         """
         self._places = SpecimenPlaces(setup)
         self._gates = (spot_gate_px, cell_gate_px)
         self._memory, self._lag = memory_frames, lag_frames
         self._kinds: dict[int, Kind] = {}
         self._names = Names()
+        self._dividing = (SPOT, CELL) if spots_divide else (CELL,)
         self._divisions = DivisionTeller(division_probability, settles=lag_frames > 0)
         self._open: deque[_Open] = deque()
         self._last: Frame | None = None
@@ -160,7 +163,7 @@ class KalmanTracker:
             columns = seen.places[some], seen.size[some], seen.intensity[some]
             outcome = kind.link(*columns, area, widening, self._names, seen.back[some])
             named.track_id[some], named.parent_id[some] = outcome.track_id, outcome.parent_id
-            if label != ORGANELLE:
+            if label in self._dividing:
                 self._divisions.tell(frame.index, outcome.families)
         if self._lag:
             self._open.append(_Open(frame, rows, len(detections)))
@@ -177,7 +180,7 @@ class KalmanTracker:
             outcome, correction = self._kinds[label].settle(self._names)
             named.track_id[rows], named.parent_id[rows] = outcome.track_id, outcome.parent_id
             wrong.append((correction.old, correction.new, correction.mother))
-            if label != ORGANELLE:
+            if label in self._dividing:
                 self._divisions.settle(oldest.frame.index, outcome.families, correction)
         self._divisions.give_up(oldest.frame.index)
         linkers = {label: s.linker for label in oldest.rows if (s := self._kinds[label].settler) is not None}

@@ -66,7 +66,7 @@ def _told(source: Path, label: int, options: dict[str, float]) -> list[Told]:
         for row in csv.DictReader(file):
             rows[int(row["frame"])].append([float(row[key]) for key in ("x_px", "y_px", "size_px", "intensity")])
     shape = tuple(int(max(place[k] for some in rows.values() for place in some)) + 1 for k in (1, 0))
-    tracker = KalmanTracker(Instrument(CameraCalibration(), OpticsConfig()), **options)  # type: ignore[arg-type]
+    tracker = KalmanTracker(Instrument(CameraCalibration(), OpticsConfig()), spots_divide=True, **options)  # type: ignore[arg-type]
     told: dict[int, Told] = {}
     field = np.broadcast_to(np.uint16(0), shape)
     for t in range(max(rows) + 1):
