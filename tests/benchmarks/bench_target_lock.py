@@ -2,8 +2,9 @@
 
 The forecast is made from what the live tracker says of each track, its noise learned and not given. Motions as in
 `judging/target_lock/motions.py`, 30 runs of 200 frames a seed. `--closed-loop`: `configs/target_lock.yaml` in virtual
-time, with the forecast and with the last place in its stead, same specimens. Prints JSON.
-``python tests/benchmarks/bench_target_lock.py [--seeds 30] [--first-seed 100] [--closed-loop SEEDS]``
+time, with the forecast and with the last place in its stead, same specimens. `--bound`: also the best forecast that
+there can be on switching motion, by a filter that knows all of it. Prints JSON.
+``python tests/benchmarks/bench_target_lock.py [--seeds 30] [--first-seed 100] [--bound] [--closed-loop SEEDS]``
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from judging.bench import rounded, say
 from judging.target_lock import closed_loop
+from judging.target_lock.bound import best_forecasts
 from judging.target_lock.motions import KINDS, NOISE_PX, paths
 from judging.target_lock.tracked import forecasts, rivals, rms_px
 
@@ -28,15 +30,18 @@ OURS = "forecast"
 RESAMPLED = 2000
 
 
-def one(seed: int, kind: str) -> dict[int, dict[str, float]]:
+def one(seed: int, kind: str, bound: bool) -> dict[int, dict[str, float]]:
     """Delay -> predictor -> RMS error, px."""
     rng = np.random.default_rng(seed)
     truth = paths(kind, RUNS, FRAMES, rng)
     seen = truth + rng.normal(0, NOISE_PX, truth.shape)
     ours = forecasts(seen, DELAYS)
+    best = best_forecasts(seen, DELAYS, seed) if bound and kind == "switching" else {}
     found: dict[int, dict[str, float]] = {}
     for delay in DELAYS:
         predicted = {OURS: ours[delay], **rivals(seen, delay)}
+        if delay in best:
+            predicted["bound"] = best[delay]
         found[delay] = {name: rms_px(places, truth, delay) for name, places in predicted.items()}
         found[delay]["lost_share"] = float(np.isnan(ours[delay][..., 0]).mean())
     return found
@@ -66,12 +71,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--first-seed", type=int, default=100)
     parser.add_argument("--closed-loop", type=int, default=0, metavar="SEEDS", help="runs in the simulated microscope")
+    parser.add_argument("--bound", action="store_true", help="the best forecast there can be, too (slow)")
     told = parser.parse_args()
     seeds, began = range(told.first_seed, told.first_seed + told.seeds), time.process_time()
     judged: dict[str, list[dict[int, dict[str, float]]]] = {kind: [] for kind in KINDS}
     for seed in seeds:
         for kind in KINDS:
-            judged[kind].append(one(seed, kind))
+            judged[kind].append(one(seed, kind, told.bound))
         say(f"seed {seed}: {rounded({kind: rows[-1][4] for kind, rows in judged.items()})}")
     figures: dict[str, Any] = {
         "machine": machine(),
