@@ -82,7 +82,7 @@ class Watch:
     def judge(self, ended: Longs, scene: Scene, telling: Telling) -> None:
         """Learn from the rises that ended, rows (K,) that begin anew after this, and tell of those above the level."""
         sums = self.sums
-        quiet = ended[(sums.event_id[ended] == 0) & (sums.peak[ended] > 0)]
+        quiet = ended[(sums.settled[ended] == 0) & (sums.peak[ended] > 0)]
         self.level.learn(sums.peak[quiet], float(np.isfinite(scene.places[:, 0]).sum()), scene.elapsed_s)
         self._odds.pass_time(scene.elapsed_s)
         self._over(ended, telling)

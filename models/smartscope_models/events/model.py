@@ -13,6 +13,7 @@ from smartscope.frame import Certainty, Frame
 from smartscope.ports import Instrument
 from smartscope.result import Result, Tracks
 from smartscope_models.events.arrest import Arrest
+from smartscope_models.events.fission_fusion import FissionFusion
 from smartscope_models.events.flash import Flash
 from smartscope_models.events.following import Doubles
 from smartscope_models.events.scene import Scene
@@ -110,4 +111,6 @@ def _watchers(setup: Instrument, per_hour: Mapping[Kind, float]) -> list[Watcher
         watchers.append(Flash(setup, per_hour["flash"]))
     if "arrest" in per_hour:
         watchers.append(Arrest(per_hour["arrest"]))
+    if parting := {kind: rate for kind, rate in per_hour.items() if kind in ("fission", "fusion")}:
+        watchers.append(FissionFusion(setup, parting))
     return watchers
