@@ -19,18 +19,19 @@ from smartscope_models.events.scene import Scene
 from smartscope_models.events.telling import Happening, Telling
 from smartscope_models.events.tubes import APART, Labels, Tubes
 
-CLOSED, RIPE = 0.6, 0.7
+CLOSED, RIPE = 0.4, 0.5
 """Depth of a pass above which two have become one; which one object's neck must have had before it can part: two that
 touch and go are neither fusion nor fission."""
-EVEN = 0.9
+EVEN = 0.8
 """Depth taken for a place of an object that is no neck any more."""
-USUAL = {True: 0.87, False: 0.15}
-SPREAD = {True: 0.03, False: 0.05}
+USUAL = {True: 0.74, False: 0.06}
+SPREAD = {True: 0.03, False: 0.03}
 """Beliefs before any data: depth of necks of one object and between two, and its standard deviation."""
 LEAST_SPREAD = 0.03
 MEMORY_S, LEARN = 60.0, 0.01
-"""Time over which a neck's own depth is averaged; weight of one neck in what is learnt of all."""
-SLACK, MOST_GAIN = 0.75, 12.0
+"""Time over which a neck's own depth is averaged, four times as fast where it goes the other way; weight of one neck in
+what is learnt of all."""
+SLACK, MOST_GAIN = 1.5, 12.0
 """Standard deviations that count for nothing, and those that count at most, in one frame."""
 TAIL, RATE = 0.7, 0.3
 """Belief about sums while nothing happens."""
@@ -40,6 +41,10 @@ COHERENT_S = 1.0
 """Shapes vary slowly: frames closer in time than that tell the same."""
 REACH_UM, SPEED_UM_S, FARTHEST_UM = 0.5, 0.15, 1.2
 """How far a neck may have gone."""
+LONGEST_S = 60.0
+"""From when an event is told to when it must have come to something."""
+LOOKS = 2
+"""Frames that must agree that one has become two, or two one."""
 PATIENCE = 4
 """Frames without it after which a neck is forgotten."""
 TRACK_UM = 2.5
@@ -66,14 +71,23 @@ class Neck:
     missed: int = 0
     event_id: int = 0
     told: Happening | None = None
+    until_ns: int = 0
+    """By then it has come to something."""
     settled: bool = False
     ripe: bool = True
     """It was truly one object, or truly two."""
+    looks: int = 0
+    """Frames in a row in which it was seen changed; one alone is taken for a mistake."""
 
     @property
     def changed(self) -> bool:
         """One has become two, or two one."""
-        return self.depth < APART if self.whole else self.depth > CLOSED
+        return self.looks >= LOOKS
+
+    def look(self) -> None:
+        """Take in its depth."""
+        other = self.depth < APART if self.whole else self.depth > CLOSED
+        self.looks = self.looks + 1 if other else 0
 
 
 class FissionFusion:
@@ -104,7 +118,8 @@ class FissionFusion:
         new = self._follow(found, labels, scene)
         for neck in self._necks:
             kind = "fission" if neck.whole else "fusion"
-            if kind in self._levels:
+            neck.look()
+            if kind in self._levels and not 0 < neck.looks < LOOKS:
                 steps[kind] += 1
                 self._weigh(neck, kind, scene, telling, over[kind])
             self._change(neck)
@@ -163,7 +178,8 @@ class FissionFusion:
         was_one = self._was_one(row)
         known = not np.isnan(was_one)
         whole = bool(was_one) if known else depth >= APART
-        usual = self._usual[whole] if known else depth
+        likely = depth >= RIPE if whole else depth < APART
+        usual = self._usual[whole] if known and not likely else depth
         neck = Neck(x, y, row[3:].reshape(2, 2), whole, usual, depth, since=scene.frame.index)
         neck.onset = (x, y)
         return neck
@@ -180,7 +196,7 @@ class FissionFusion:
         """Add up what this frame says of a neck, and tell what follows."""
         spread = max(self._spread[neck.whole], LEAST_SPREAD)
         off = (neck.usual - neck.depth if neck.whole else neck.depth - neck.usual) / spread
-        weight = 1.0 if neck.changed else min(scene.elapsed_s / COHERENT_S, 1.0)
+        weight = LOOKS if neck.changed else min(scene.elapsed_s / COHERENT_S, 1.0)
         neck.sum = max(neck.sum + weight * (min(off, MOST_GAIN) - SLACK), 0.0)
         neck.peak = max(neck.peak, neck.sum)
         level = self._levels[kind].level
@@ -192,15 +208,24 @@ class FissionFusion:
             neck.peak, neck.since, neck.onset = 0.0, scene.frame.index, (neck.x, neck.y)
         self._learn(neck, off * spread, scene.elapsed_s)
         changed = neck.changed and neck.ripe
+        if neck.event_id and scene.frame.t_mid_ns > neck.until_ns:
+            self._give_up(neck, telling, over)
         if neck.settled or neck.sum < level or not neck.ripe:
             return
         if not neck.event_id:
             self._odds[kind].count()
+            neck.until_ns = scene.frame.t_mid_ns + round(1e9 * LONGEST_S)
             neck.told = self._happening(neck, kind, scene)
             neck.event_id = telling.begin(neck.told, "confirmed" if changed else "provisional")
         elif changed:
             telling.end(neck.event_id, self._happening(neck, kind, scene), "confirmed")
         neck.settled = changed
+
+    def _give_up(self, neck: Neck, telling: Telling, over: list[float]) -> None:
+        """It has looked like an event for so long that it is none: that is how it is now."""
+        over.append(neck.peak)
+        self._drop(neck, telling)
+        neck.sum, neck.peak, neck.usual = 0.0, 0.0, neck.depth
 
     def _learn(self, neck: Neck, off: float, elapsed_s: float) -> None:
         """What this neck, and all of its sort, are like when nothing happens."""
@@ -208,7 +233,7 @@ class FissionFusion:
         if not held and not neck.changed:
             self._spread[sort] += LEARN * (1.25 * abs(off) - self._spread[sort])
             self._usual[sort] += LEARN * (neck.depth - self._usual[sort])
-        share = min(elapsed_s / MEMORY_S, 0.2) / (4 if held else 1)
+        share = min(elapsed_s / MEMORY_S, 0.2) * (0.25 if held else 4.0 if off < 0 else 1.0)
         neck.usual += share * (neck.depth - neck.usual)
         neck.ripe |= neck.depth > RIPE if neck.whole else neck.depth < APART
 
@@ -216,8 +241,9 @@ class FissionFusion:
         """From now on it is of the other sort."""
         if neck.changed:
             neck.whole, neck.ripe = not neck.whole, False
-            neck.usual = self._usual[neck.whole]
-            neck.sum, neck.peak, neck.event_id, neck.told, neck.settled = 0.0, 0.0, 0, None, False
+            neck.usual = neck.depth
+            neck.sum, neck.peak, neck.looks = 0.0, 0.0, 0
+            neck.event_id, neck.told, neck.settled = 0, None, False
 
     def _drop(self, neck: Neck, telling: Telling) -> None:
         """Nothing came of it."""

@@ -14,7 +14,7 @@ from smartscope_models.events.following import Doubles
 from smartscope_models.events.necks import COLUMNS, MOST_NECKS, flood_necks
 from smartscope_models.mirror import place, sources
 
-APART = 0.33
+APART = 0.17
 """Depth of a pass below which there are two."""
 PIECE_UM2 = 0.2
 """The smallest side of a neck."""
