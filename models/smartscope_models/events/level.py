@@ -101,9 +101,7 @@ class AlarmLevel:
         The belief counts as so many excursions that follow it.
         """
         low = int(np.searchsorted(-np.cumsum(self._counts[base:][::-1])[::-1], -(1 - LOWER) * count))
-        steep = (-math.log(1 - LOWER) * count + BELIEVED) / (
-            max(low, 1) * BIN * count + BELIEVED / self._believed_tail
-        )
+        steep = (-math.log(1 - LOWER) * count + BELIEVED) / (max(low, 1) * BIN * count + BELIEVED / self._believed_tail)
         for _ in range(ROUNDS):
             reach = _reach(count, steep, base)
             told = self._counts[base : base + reach]

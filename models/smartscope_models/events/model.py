@@ -9,12 +9,13 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 from pydantic import Field
 
-from smartscope.frame import Certainty, Frame
+from smartscope.frame import Certainty, Frame, Roi, Settings
 from smartscope.ports import Instrument
 from smartscope.result import Result, Tracks
+from smartscope_models.events.abnormal import Abnormal
 from smartscope_models.events.arrest import Arrest
 from smartscope_models.events.fission_fusion import FissionFusion
-from smartscope_models.events.flash import Flash
+from smartscope_models.events.flash import BEFORE, Flash
 from smartscope_models.events.following import Doubles
 from smartscope_models.events.scene import Scene
 from smartscope_models.events.telling import Telling, joined
@@ -22,6 +23,8 @@ from smartscope_models.mobility.places import seen_places
 
 Kind = Literal["fission", "fusion", "flash", "arrest", "abnormal"]
 Rate = Annotated[float, Field(gt=0, le=1e6)]
+TREMBLE_UM = 0.03
+"""Moves of stage and focus that change nothing."""
 FIRST_NOISE_PX = 0.3
 """Error of a place before a track has told one."""
 
@@ -34,7 +37,11 @@ class Watcher(Protocol):
 
 
 class EventDetector:
-    """Adds to ``events`` what happens: each with its first frame, place, probability and tracks."""
+    """Adds to ``events`` what happens: each with its first frame, place, probability and tracks.
+
+    What earlier models told stays. Where organelles are watched, ``quality`` says how probable it is that a fission or
+    fusion is going on (``event_probability``), also while that is not enough to be told.
+    """
 
     history = 0
     reads = frozenset({"tracks", "detections", "events"})
@@ -50,22 +57,37 @@ class EventDetector:
         rates = false_alarms_per_hour
         per_hour = {kind: rates.get(kind, 1.0) if isinstance(rates, Mapping) else rates for kind in kinds}
         self._px_of_um: Doubles = np.linalg.inv(_affine(setup))
-        self._watchers: list[Watcher] = _watchers(setup, per_hour)
+        self._made_of = setup, per_hour
+        self._watchers = _watchers(setup, per_hour)
         self._telling = Telling()
         self._last: Frame | None = None
         self._noise_px = 0.0
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile; what is remembered is not touched."""
+        rehearsal, rng = EventDetector(self._made_of[0], kinds=tuple(self._made_of[1])), np.random.default_rng(0)
+        view = Settings(10.0, Roi(0, 0, shape[1], shape[0]))
+        ids, ones = np.arange(4, dtype=np.int32), np.ones(4, np.float32)
+        for k in range(BEFORE + 2):
+            t_ns = k * 10_000_000
+            frame = Frame(np.full(shape, 100, np.uint16), 0, k, k, view, {}, t_ns, t_ns + 1, t_ns + 1)
+            frame.pixels[: shape[0] // 2] += np.uint16(500)
+            x, y = rng.uniform(0, 9, (2, 4)).astype(np.float32)
+            none = np.zeros(4, np.int32)
+            tracks = Tracks(ids, ids - 9, x, y, *([ones] * 6), none, none, ones, ones, none)
+            rehearsal.step([frame], Result(frame, tracks=tracks))
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
         """``so_far`` with what is told of ``frames[-1]``."""
         frame = frames[-1]
         scene = self._scene(frame, so_far)
+        quality = dict(so_far.quality)
         if frame.certainty.get("xy") is not Certainty.MIXED:
             for watcher in self._watchers:
                 watcher.look(scene, self._telling)
-        return replace(so_far, events=joined(so_far.events, self._telling.table(scene)))
+        if rising := [watcher.probability for watcher in self._watchers if isinstance(watcher, FissionFusion)]:
+            quality["event_probability"] = max(rising)
+        return replace(so_far, events=joined(so_far.events, self._telling.table(scene)), quality=quality)
 
     def _scene(self, frame: Frame, so_far: Result) -> Scene:
         last, self._last = self._last, frame
@@ -102,7 +124,13 @@ def _affine(setup: Instrument) -> Doubles:
 
 
 def _same_view(frame: Frame, last: Frame) -> bool:
-    return frame.settings == last.settings and frame.pixels.shape == last.pixels.shape and not frame.certainty
+    """Whether light at a pixel can be compared; encoders of stages tremble."""
+    if Certainty.MIXED in (*frame.certainty.values(), *last.certainty.values()):
+        return False
+    new, old = frame.settings, last.settings
+    moved_um = max(abs(getattr(new, axis) - getattr(old, axis)) for axis in ("x_um", "y_um", "z_um"))
+    alike = all(getattr(new, name) == getattr(old, name) for name in ("exposure_ms", "roi", "lights_mw", "pattern"))
+    return alike and moved_um <= TREMBLE_UM and frame.pixels.shape == last.pixels.shape
 
 
 def _watchers(setup: Instrument, per_hour: Mapping[Kind, float]) -> list[Watcher]:
@@ -111,6 +139,8 @@ def _watchers(setup: Instrument, per_hour: Mapping[Kind, float]) -> list[Watcher
         watchers.append(Flash(setup, per_hour["flash"]))
     if "arrest" in per_hour:
         watchers.append(Arrest(per_hour["arrest"]))
+    if "abnormal" in per_hour:
+        watchers.append(Abnormal(per_hour["abnormal"]))
     if parting := {kind: rate for kind, rate in per_hour.items() if kind in ("fission", "fusion")}:
         watchers.append(FissionFusion(setup, parting))
     return watchers

@@ -25,6 +25,8 @@ _FLOOR, _CLEAR = 0.06, 4.0
 _BRIGHT = 0.3
 """Part of the brightest light above which pixels are of objects."""
 _DARK_QUANTILE, _TOP_QUANTILE = 30, 99
+_FULLEST = 0.5
+"""Part of the frame; what fills more is no tubes."""
 _SMOOTHED = 0.29
 """What the blur leaves of white noise."""
 _MARGIN = 3
@@ -56,7 +58,7 @@ class Tubes:
         noise = _SMOOTHED * math.sqrt(self._excess * max(float(dark), 0.0) + self._read_variance) / self.factor
         bright = some[some > _BRIGHT * (top - dark)]  # ``some`` has lost its background too: it is a view
         floor = max(_FLOOR * float(bright.mean()) if bright.size else 0.0, _CLEAR * noise)
-        if not top - dark > 2 * floor:
+        if not top - dark > 2 * floor or (some > floor).mean() > _FULLEST:
             return np.empty((0, len(COLUMNS))), labels
         least = PIECE_UM2 / self._um**2
         count = flood_necks(light, np.float32(floor), least, APART, labels, self._found)

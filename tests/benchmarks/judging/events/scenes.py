@@ -97,7 +97,9 @@ class Movie:
 
 def true_tracks(objects: WorldObjects, size_px: int, noise_px: float, rng: np.random.Generator) -> Result | Any:
     """Columns of ``Tracks`` and ``Detections`` of everybody in the field, found with a Gaussian error."""
-    inside = np.flatnonzero((np.abs(objects.x_px - size_px / 2) < size_px / 2) & (np.abs(objects.y_px - size_px / 2) < size_px / 2))
+    inside = np.flatnonzero(
+        (np.abs(objects.x_px - size_px / 2) < size_px / 2) & (np.abs(objects.y_px - size_px / 2) < size_px / 2)
+    )
     n = len(inside)
     x, y = (getattr(objects, name)[inside] + noise_px * rng.standard_normal(n) for name in ("x_px", "y_px"))
     f = lambda value: np.broadcast_to(np.asarray(value, np.float32), (n,)).copy()  # noqa: E731
