@@ -132,13 +132,17 @@ def process(
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the task.")
     ] = None,
+    tracks: Annotated[
+        str | None, typer.Option("--output", help="track: now (as known with each frame) or settled (with hindsight).")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write timing and figures as JSON.")] = None,
 ) -> None:
     """Run the live code on files."""
     from smartscope.processing import process_file
 
     chosen, shown = {"model": model, "engine": engine}, sys.stderr.isatty()
-    typer.echo(process_file(task, source, output, camera, optics, option or (), report, **chosen, progress=shown))
+    options = [*(option or ()), *([f"output={tracks}"] if tracks else [])]
+    typer.echo(process_file(task, source, output, camera, optics, options, report, **chosen, progress=shown))
 
 
 @app.command()

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from smartscope import plugins
-from smartscope.errors import StageFailed
+from smartscope.errors import ConfigurationError, Problem, StageFailed
 from smartscope.frame import Frame, Pixels
 from smartscope.ports import Instrument, Model, TaskInputs, model_facts
-from smartscope.result import Result
+from smartscope.result import Detections, Result
 from smartscope_models.denoise.choosing import chosen_denoiser
 from smartscope_models.detection.objects import detections_of
 from smartscope_models.detection.writing import masks_writer, write_detections
@@ -21,8 +21,10 @@ from smartscope_models.estimate import chosen_frames, estimate_noise
 from smartscope_models.movies import FloatTiffWriter, TiffMovie, as_frame, written_whole
 from smartscope_models.tables import NEEDED, DetectionTable, read_detections, write_table
 from smartscope_models.tracking import KalmanTracker
+from smartscope_models.tracking.sightings import Outcome
 
 Report = Callable[[int, int], None]
+Identities = np.ndarray[Any, np.dtype[np.int64]]
 TRACK_COLUMNS = ("frame", "track_id", "x_px", "y_px", "parent_id")
 DETECTOR = "smartscope_models.detection:ObjectDetector"
 """The model unless another is named."""
@@ -82,43 +84,65 @@ class DetectTask:
 class TrackTask:
     """TIFF or detections CSV → CSV ``frame,track_id,x_px,y_px,parent_id``, each detection in its own place.
 
-    Further columns of a CSV are carried through. Options: ``detector`` (TIFF), and those of detector and tracker.
+    Further columns of a CSV are carried through. Options: ``output`` (``now``, as known with each frame, or
+    ``settled``, with some frames of hindsight), ``detector`` (TIFF), and those of detector and tracker.
     """
 
     def run(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
-        """Follow every object; raises InputError for a movie or table that cannot be read."""
+        """Follow every object.
+
+        Raises:
+            InputError: the movie or table cannot be read.
+            ConfigurationError: no such output.
+        """
         if Path(inputs.source).suffix.lower() == ".csv":
             return self._table(inputs, report)
         return self._movie(inputs, report)
 
     def _table(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
         table = read_detections(inputs.source)
+        options, settled = _track_options(inputs.options)
         with written_whole(inputs.output, inputs.source) as part:
-            options = {key: value for key, value in inputs.options.items() if key not in _RESERVED}
+            options = {key: value for key, value in options.items() if key not in _RESERVED}
             tracker: KalmanTracker = plugins.build("models", "track", options, inputs.instrument)
             watch = Stopwatch()
-            ids = _follow_table(tracker, table, watch, report)
+            ids, parents = _follow_table(tracker, table, settled, watch, report)
             carried = {name: column for name, column in table.others.items() if name not in TRACK_COLUMNS}
             frame, x, y = (table.numbers[name].tolist() for name in NEEDED)
             rows = (
-                (int(frame[n]), int(ids[n]), x[n], y[n], -1, *(column[n] for column in carried.values()))
+                (int(frame[n]), int(ids[n]), x[n], y[n], int(parents[n]), *(column[n] for column in carried.values()))
                 for n in np.argsort(frame, kind="stable").tolist()
             )
             write_table(part, (*TRACK_COLUMNS, *carried), rows)
         return {"model": "track", "tracks": len(np.unique(ids)), **watch.figures()}
 
     def _movie(self, inputs: TaskInputs, report: Report) -> Mapping[str, Any]:
+        given, settled = _track_options(inputs.options)
         with TiffMovie(inputs.source) as movie, written_whole(inputs.output, inputs.source) as part:
             instrument, known = instrument_for(movie, inputs)
             tracker_keys = set(plugins.options_model(KalmanTracker).model_fields)
-            mine = {key: value for key, value in inputs.options.items() if key in tracker_keys}
-            rest = {key: value for key, value in inputs.options.items() if key not in tracker_keys}
+            mine = {key: value for key, value in given.items() if key in tracker_keys}
+            rest = {key: value for key, value in given.items() if key not in tracker_keys}
             name, detector = named_model(rest, "detector", "detect_spots", instrument)
             tracker: KalmanTracker = plugins.build("models", "track", mine, instrument)
             tracker.warm_up(movie.shape)
             watch = Stopwatch()
-            count = write_table(part, TRACK_COLUMNS, _track_rows(detector, tracker, movie, watch, report))
+            count = write_table(part, TRACK_COLUMNS, _track_rows(detector, tracker, movie, settled, watch, report))
         return {"model": f"{name}, track", "points": count, **watch.figures(), **known}
+
+
+OUTPUTS = ("now", "settled")
+
+
+def _track_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The other options, and whether settled identities are asked for; those need a lag."""
+    output = options.get("output", "now")
+    rest = {key: value for key, value in options.items() if key != "output"}
+    if output not in OUTPUTS or (output == "settled" and rest.get("lag_frames", 1) == 0):
+        what = "is no output" if output not in OUTPUTS else "is nothing without a lag"
+        problem = Problem("output", str(output), what, allowed=", ".join(OUTPUTS), remedy="or give lag_frames above 0")
+        raise ConfigurationError("--output", [problem])
+    return rest, output == "settled"
 
 
 _RESERVED = ("camera_given", "model", "detector")
@@ -184,37 +208,60 @@ def results(model: Model, movie: TiffMovie, watch: Stopwatch) -> Iterator[tuple[
 
 
 def _track_rows(
-    detector: Model, tracker: KalmanTracker, movie: TiffMovie, watch: Stopwatch, report: Report
+    detector: Model, tracker: KalmanTracker, movie: TiffMovie, settled: bool, watch: Stopwatch, report: Report
 ) -> Iterator[tuple[object, ...]]:
+    places: dict[int, Detections] = {}
     for frame, result in results(detector, movie, watch):
         if (found := result.detections) is not None:
-            ids = tracker.follow(frame, found)
-            for track_id, x, y in zip(ids.tolist(), found.x_px.tolist(), found.y_px.tolist(), strict=True):
-                yield frame.index, track_id, x, y, -1
+            places[frame.index] = found
+            live, final = tracker.follow(frame, found)
+            if not settled:
+                yield from _named_rows(frame.index, places.pop(frame.index), live)
+            elif final is not None:
+                yield from _named_rows(final.index, places.pop(final.index), final.named)
         report(frame.index + 1, len(movie))
+    for final in tracker.finish() if settled else ():
+        yield from _named_rows(final.index, places.pop(final.index), final.named)
+
+
+def _named_rows(index: int, found: Detections, named: Outcome) -> Iterator[tuple[object, ...]]:
+    columns = (named.track_id, found.x_px, found.y_px, named.parent_id)
+    for track_id, x, y, parent_id in zip(*(column.tolist() for column in columns), strict=True):
+        yield index, track_id, x, y, parent_id
 
 
 def _follow_table(
-    tracker: KalmanTracker, table: DetectionTable, watch: Stopwatch, report: Report
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """(N,) identities, frame by frame; nothing is taken from later frames, as live."""
+    tracker: KalmanTracker, table: DetectionTable, settled: bool, watch: Stopwatch, report: Report
+) -> tuple[Identities, Identities]:
+    """(N,) identities and mothers, frame by frame; live, nothing is taken from later frames."""
     frame_of = table.numbers["frame"].astype(np.int64)
     x, y = table.numbers["x_px"], table.numbers["y_px"]
     first, last = int(frame_of.min()), int(frame_of.max())
     size, intensity = table.column("size_px", 1.0), table.column("intensity", 1.0)
     label = table.column("label", float(np.median(size[frame_of == first]) > CELL_SIZE_PX))
-    ids, view = np.full(len(table), -1), _View()
+    named, view = Outcome(np.full(len(table), -1), np.full(len(table), -1)), _View()
     order = np.argsort(frame_of, kind="stable")
     starts = np.searchsorted(frame_of[order], np.arange(first, last + 2))
+
+    def note(index: int, of_frame: Outcome) -> None:
+        rows = order[starts[index - first] : starts[index - first + 1]]
+        named.track_id[rows], named.parent_id[rows] = of_frame.track_id, of_frame.parent_id
+
     tracker.warm_up((1, 1))
     for k, index in enumerate(range(first, last + 1)):
         rows = order[starts[k] : starts[k + 1]]
         found = detections_of(x[rows], y[rows], size[rows], intensity[rows], label[rows])
         view.widen(x[rows], y[rows])
         with watch:
-            ids[rows] = tracker.follow(as_frame(view.pixels(), index), found)
+            live, final = tracker.follow(as_frame(view.pixels(), index), found)
+        if not settled:
+            note(index, live)
+        elif final is not None:
+            note(final.index, final.named)
         report(k + 1, last + 1 - first)
-    return ids
+    for final in tracker.finish() if settled else ():
+        note(final.index, final.named)
+    return named.track_id, named.parent_id
 
 
 class _View:

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from smartscope.config import CameraCalibration, OpticsConfig
-from smartscope.errors import InputError, PluginError, StageFailed
+from smartscope.errors import ConfigurationError, InputError, PluginError, StageFailed
 from smartscope.frame import Frame
 from smartscope.ports import FileTask, Instrument, TaskInputs
 from smartscope.result import Result
@@ -43,7 +43,7 @@ class Mute:
 MUTE = f"{__name__}:Mute"
 
 
-def run(task: FileTask, source: Path, output: Path, **options: Any) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+def run(task: FileTask, source: Path, output: Path, /, **options: Any) -> tuple[dict[str, Any], list[tuple[int, int]]]:
     """Figures, and what was reported."""
     reports: list[tuple[int, int]] = []
     inputs = TaskInputs(str(source), str(output), Instrument(CAMERA, OpticsConfig()), {"camera_given": True, **options})
@@ -143,6 +143,50 @@ def test_tracking_a_table_does_not_look_ahead(tmp_path: Path) -> None:
         run(TrackTask(), tmp_path / f"{name}.csv", tmp_path / f"{name}_out.csv")
     short, long = (rows_of(tmp_path / f"{name}_out.csv") for name in ("short", "long"))
     assert short == long[: len(short)]
+
+
+def dividing_table(path: Path) -> Path:
+    """A nucleus that divides in frame 6, four that stay; one daughter is not seen at first."""
+    rng, lines = np.random.default_rng(1), ["frame,x_px,y_px,size_px,intensity"]
+    for t in range(14):
+        rows = [(100 * n, 300, 20.0) for n in range(4)]
+        rows += [(150, 100, 20.0)] if t < 6 else [(130, 100, 14.0), *([(170, 100, 14.0)] if t > 6 else [])]
+        for x, y, size in rows:
+            dx, dy, grown = rng.normal(0, 1, 3)
+            lines.append(f"{t},{x + dx:.2f},{y + dy:.2f},{size * np.exp(0.02 * grown):.3f},{size**2:.2f}")
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("output", ["now", "settled"])
+def test_track_names_every_detection_once_and_tells_mothers(output: str, tmp_path: Path) -> None:
+    source, target = dividing_table(tmp_path / "in.csv"), tmp_path / "out.csv"
+    run(TrackTask(), source, target, output=output)
+    rows = rows_of(target)
+    given = [line.split(",")[:2] for line in source.read_text().split("\n")[1:]]
+    assert [(int(row["frame"]), float(row["x_px"])) for row in rows] == [(int(t), float(x)) for t, x in given]
+    assert len({(row["frame"], row["track_id"]) for row in rows}) == len(rows)
+    mothers = [row for row in rows if row["parent_id"] != "-1"]
+    if output == "settled":
+        at = {row["track_id"]: int(row["frame"]) for row in reversed(rows)}
+        mother = {row["parent_id"] for row in mothers}
+        assert len(mother) == 1
+        assert sorted(at[name] for name in {row["track_id"] for row in mothers}) == [6, 7]
+        assert {int(row["frame"]) for row in rows if row["track_id"] in mother} == set(range(6))
+
+
+def test_settled_tracks_of_a_movie_are_whole(movie: Path, tmp_path: Path) -> None:
+    for output in ("now", "settled"):
+        run(TrackTask(), movie, tmp_path / f"{output}.csv", output=output, sigma_px=1.0)
+    now, settled = (rows_of(tmp_path / f"{output}.csv") for output in ("now", "settled"))
+    assert [(row["frame"], row["x_px"]) for row in now] == [(row["frame"], row["x_px"]) for row in settled]
+
+
+@pytest.mark.parametrize("options", [{"output": "soon"}, {"output": "settled", "lag_frames": 0}])
+def test_an_output_that_is_none_is_refused(options: dict[str, Any], movie: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="output"):
+        run(TrackTask(), movie, tmp_path / "out.csv", **options)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_large_objects_of_a_table_without_labels_are_cells(tmp_path: Path) -> None:

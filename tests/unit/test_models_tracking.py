@@ -19,6 +19,7 @@ from smartscope_models.detection.objects import detections_of
 from smartscope_models.tracking import KalmanTracker
 from smartscope_models.tracking.assignment import LONGEST_SEARCH, assign
 from smartscope_models.tracking.linker import Linker
+from smartscope_models.tracking.sightings import Sightings
 from smartscope_models.tracking.tracker import LONGEST_COAST
 
 INSTRUMENT = Instrument(CameraCalibration(pixel_size_nm=100), OpticsConfig())
@@ -139,7 +140,8 @@ def test_brightness_tells_objects_apart_where_motion_does_not() -> None:
     for t in range(30):
         home = home + rng.normal(0, 1.5, home.shape)
         linker.advance(1.0)
-        ids = linker.link(home, np.full(150, 2.0), bright * np.exp(rng.normal(0, 0.05, 150)), 150.0**2, 1000 * t)
+        looks = np.full(150, 2.0), bright * np.exp(rng.normal(0, 0.05, 150))
+        ids = linker.link(Sightings.of_one_frame(home, *looks), 150.0**2, 1 + 1000 * t).track_id
         switches += int((ids != kept).sum()) if t > 5 else 0
         kept = ids
     assert switches < 0.02 * 24 * 150
@@ -152,8 +154,8 @@ def test_process_noise_is_learned_from_a_wrong_start() -> None:
     for t in range(60):
         home = home + rng.normal(0, 1.5, home.shape)
         linker.advance(1.0)
-        linker.link(home, np.ones(300), np.ones(300), 1e6, 1000 * t)
-    assert 0.8 < linker.noise.walk / 1.5**2 < 1.4
+        linker.link(Sightings.of_one_frame(home, np.ones(300), np.ones(300)), 1e6, 1 + 1000 * t)
+    assert 0.8 < linker.habits.noise.walk / 1.5**2 < 1.4
 
 
 @settings(max_examples=60, deadline=None)
@@ -165,7 +167,7 @@ def test_assignments_are_optimal(seed: int, objects: int, detections: int, share
     costs[costs >= miss] = np.inf
     start = np.concatenate([[0], np.cumsum(np.isfinite(costs).sum(1))])
     rows, columns = np.nonzero(np.isfinite(costs))
-    chosen, cut = assign(start, columns, costs[rows, columns], miss, detections)
+    chosen, cut = assign(start, columns, costs[rows, columns], np.full(objects, miss), detections)
     taken = chosen[chosen >= 0]
     assert cut == 0
     assert len(set(taken.tolist())) == len(taken)
@@ -182,7 +184,7 @@ def test_an_endless_search_is_cut_short_and_counted() -> None:
     detections = np.tile(np.arange(count), count)
     rng = np.random.default_rng(0)
     cost = -10 + 1e-3 * rng.random(count * count) + 0.01 * (detections % 7)
-    chosen, cut = assign(np.searchsorted(objects, np.arange(count + 1)), detections, cost, 5.0, count)
+    chosen, cut = assign(np.searchsorted(objects, np.arange(count + 1)), detections, cost, np.full(count, 5.0), count)
     assert cut > 0
     taken = chosen[chosen >= 0]
     assert len(set(taken.tolist())) == len(taken) > 0.9 * count
@@ -200,12 +202,13 @@ def test_no_crowd_is_too_dense(crowd: str) -> None:
     linker = Linker(8.0, 2)
     for t in range(4):
         linker.advance(1.0)
-        ids = linker.link(places, np.ones(len(places)), np.ones(len(places)), 1e4, 10_000 * t)
+        ones = np.ones(len(places))
+        ids = linker.link(Sightings.of_one_frame(places, ones, ones), 1e4, 1 + 10_000 * t).track_id
         assert len(np.unique(ids)) == len(places)
     assert linker.cut_short >= 0
 
 
 def test_places_that_are_no_numbers_get_no_identity() -> None:
     tracker = KalmanTracker(INSTRUMENT)
-    ids = tracker.follow(a_frame(FIELD), spots_at(np.array([[np.nan, 1.0], [5.0, 5.0]])))
-    assert list(ids) == [-1, 1]
+    named, _ = tracker.follow(a_frame(FIELD), spots_at(np.array([[np.nan, 1.0], [5.0, 5.0]])))
+    assert list(named.track_id) == [-1, 1]

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from smartscope_models.localization.molecules import Molecules
-from smartscope_models.tracking.candidates import bin_points
+from smartscope_models.tracking.grid import bin_points
 
 LINK = 3.0
 """Standard errors of the difference within which two localisations are one molecule."""

@@ -17,7 +17,7 @@ LONGEST_SEARCH = 400
 def assign(start, detection, cost, miss, detections):  # type: ignore[no-untyped-def]
     """Detection of each object, -1 for none, and the number of searches that were cut short.
 
-    start (N + 1,), detection (E,), cost (E,): candidates of object n are start[n] .. start[n + 1]; miss: cost of none.
+    start (N + 1,), detection (E,), cost (E,): candidates of object n are start[n] .. start[n + 1]; miss (N,): of none.
     """
     count = len(start) - 1
     chosen, owner = np.full(count, -1), np.full(detections, -1)
@@ -27,7 +27,7 @@ def assign(start, detection, cost, miss, detections):  # type: ignore[no-untyped
     touched = np.empty(detections, np.int64)
     cut = 0
     for n in range(count):
-        least = miss
+        least = miss[n]
         for e in range(start[n], start[n + 1]):
             least = min(least, cost[e] - price[detection[e]])
         row_price[n] = least
@@ -57,8 +57,8 @@ def _search(n, start, detection, cost, miss, price, row_price, owner, distance, 
     used, row, reached = 0, n, 0.0
     shortest_miss, misser = np.inf, -1
     while True:
-        if reached + miss - row_price[row] < shortest_miss:
-            shortest_miss, misser = reached + miss - row_price[row], row
+        if reached + miss[row] - row_price[row] < shortest_miss:
+            shortest_miss, misser = reached + miss[row] - row_price[row], row
         for e in range(start[row], start[row + 1]):
             d = detection[e]
             length = reached + cost[e] - row_price[row] - price[d]
@@ -101,9 +101,28 @@ def _augment(n, last, column, chosen, owner, via):  # type: ignore[no-untyped-de
 
 @njit(nogil=True, cache=True)
 def _take_free(n, start, detection, cost, miss, chosen, owner):  # type: ignore[no-untyped-def]
-    least = miss
+    least = miss[n]
     for e in range(start[n], start[n + 1]):
         if owner[detection[e]] < 0 and cost[e] < least:
             least, chosen[n] = cost[e], detection[e]
     if chosen[n] >= 0:
         owner[chosen[n]] = n
+
+
+@njit(nogil=True, cache=True)
+def consequences(start, detection, cost, miss, chosen, detections):  # type: ignore[no-untyped-def]
+    """What an assignment means: cost of each object (N,), its detections' owners (D,), -1 for none, and (N,) bool
+    whether object and detection had no other candidate."""
+    spent, alone, owner = miss.copy(), np.zeros(len(chosen), np.bool_), np.full(detections, -1)
+    rivals = np.zeros(detections, np.int64)
+    for d in detection:
+        rivals[d] += 1
+    for n in range(len(chosen)):
+        if chosen[n] < 0:
+            continue
+        owner[chosen[n]] = n
+        alone[n] = start[n + 1] - start[n] == 1 and rivals[chosen[n]] == 1
+        for e in range(start[n], start[n + 1]):
+            if detection[e] == chosen[n]:
+                spent[n] = cost[e]
+    return spent, owner, alone

@@ -1,73 +1,26 @@
-"""Identities of one kind of object over time: predict, find candidates, assign, update, and learn the noise.
+"""Identities of one kind of object over time: predict, explain what is seen, name it, and learn.
 
-Online and causal: an identity, once given, never changes. It never raises on any arrangement of points; where a crowd
-is too dense for an exact answer, it says how many times it took a greedy one.
+It never raises on any arrangement of points; where a crowd is too dense for an exact answer, it says how many times it
+took a greedy one. All it takes for granted is a length, the gate; rates, noise and looks are learned as it goes.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields
-
 import numpy as np
-import numpy.typing as npt
 
-from smartscope_models.tracking.assignment import assign
-from smartscope_models.tracking.candidates import candidates
-from smartscope_models.tracking.motion import Doubles, Noise, predict, update
+from smartscope_models.tracking.explaining import Explanation, explain
+from smartscope_models.tracking.habits import Habits
+from smartscope_models.tracking.jumps import LOST, jump
+from smartscope_models.tracking.looks import STEADY_SIGHTINGS
+from smartscope_models.tracking.motion import Doubles, advance, update
+from smartscope_models.tracking.objects import Integers, Objects, newcomers
+from smartscope_models.tracking.rates import LIKELY_GONE
+from smartscope_models.tracking.sightings import Families, Flags, Outcome, Sightings
 
-Integers = npt.NDArray[np.int64]
-
-DETECTED = 0.94
-"""Probability that an object in view is detected."""
-NEWCOMERS = 0.028
-"""Share of the detections that are new objects or false."""
-CAUTION = 1.15
-"""Process noise is held this much above what is seen: too little loses objects, too much costs hardly anything."""
-REMEMBERED_LINKS = 3000.0
-"""Noise is an average over about so many of the latest links."""
-
-
-@dataclass(slots=True)
-class Objects:
-    """Everything known about the objects being followed; columns of equal length N, one row an object."""
-
-    track_id: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    x: Doubles = field(default_factory=lambda: np.empty((0, 2, 2)))
-    v: Doubles = field(default_factory=lambda: np.empty((0, 2, 2)))
-    p: Doubles = field(default_factory=lambda: np.empty((0, 2, 3)))
-    w: Doubles = field(default_factory=lambda: np.empty((0, 2)))
-    features: Doubles = field(default_factory=lambda: np.empty((0, 2)))
-    """Running means of log size and log brightness."""
-    size: Doubles = field(default_factory=lambda: np.empty(0))
-    intensity: Doubles = field(default_factory=lambda: np.empty(0))
-    age: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    missed: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    hits: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.track_id)
-
-    def keep(self, rows: npt.NDArray[np.bool_]) -> None:
-        """Forget the others."""
-        for column in fields(self):
-            setattr(self, column.name, getattr(self, column.name)[rows])
-
-    def append(self, other: Objects) -> None:
-        """Add newcomers at the end."""
-        for column in fields(self):
-            setattr(self, column.name, np.concatenate([getattr(self, column.name), getattr(other, column.name)]))
-
-    def position(self) -> Doubles:
-        """(N, 2) mean of the two models."""
-        mean: Doubles = np.einsum("nm,nma->na", self.w, self.x)
-        return mean
-
-    def sigma(self) -> Doubles:
-        """(N,) standard error per axis: both models' own, and how far they lie apart."""
-        apart = ((self.x[:, 0] - self.x[:, 1]) ** 2).mean(1) * self.w[:, 0] * self.w[:, 1]
-        variance: Doubles = (self.w * self.p[:, :, 0]).sum(1) + apart
-        return np.asarray(np.sqrt(variance))
+DAUGHTER_EXISTS = 0.99
+"""Probability that a daughter is real."""
+MOST_NEW = 20_000
+"""New objects of one frame that are followed; more are a flood of false detections, named but forgotten at once."""
 
 
 class Linker:
@@ -75,127 +28,139 @@ class Linker:
 
     def __init__(self, gate_px: float, memory_frames: float) -> None:
         self.objects = Objects()
+        self.habits = Habits.of_gate(gate_px)
         self.cut_short = 0
         """Objects that got a greedy answer, or candidates for which there was no room, so far."""
-        self._gate = gate_px
-        self._memory = memory_frames
-        self.noise = Noise.of_gate(gate_px)
-        self._density = 0.0
-        self._motion_links = self._alone_links = 50.0  # what the start values are worth
-        self._looks = np.array([[2.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
+        self.ended = np.empty(0, np.int64)
+        """Identities that the last frame gave up."""
+        self._gate, self._memory = gate_px, memory_frames
 
     def advance(self, frames: float) -> None:
         """Let the objects move on by ``frames`` frame periods, unseen."""
-        noise, objects = self.noise, self.objects
-        predict(
-            objects.x, objects.v, objects.p, objects.w, frames, noise.walk, noise.course, noise.turn, noise.velocity
-        )
+        objects = self.objects
+        advance(objects.state, objects.steady, frames, self.habits.noise.packed())
+        objects.exists *= self.habits.rates.survives**frames
 
-    def link(
-        self,
-        places: Doubles,
-        size: Doubles,
-        intensity: Doubles,
-        area_px2: float,
-        next_id: int,
-        widening: float = 1.0,
-    ) -> Integers:
-        """Identities (D,) of the detections at ``places`` (D, 2), after ``advance``; new ones count from ``next_id``.
+    def link(self, found: Sightings, area_px2: float, next_id: int, widening: float = 1.0) -> Outcome:
+        """Name the sightings, after ``advance``; those without a name of their own are named from ``next_id`` on.
 
         area_px2: of the field of view; widening: times the gate, where more than one frame period has passed.
         """
-        described = np.log(np.maximum(np.column_stack([size, intensity]), 1e-6))
-        self._learn_surroundings(described, area_px2)
-        matched, alone = self._match(places, described, widening)
-        objects = self.objects
-        sums = update(objects.x, objects.v, objects.p, objects.w, matched, places, self.noise.measurement)
-        self._learn_motion(sums, int((matched >= 0).sum()))
-        self._note(matched, alone, described, size, intensity)
-        ids = np.full(len(places), -1)
-        seen = matched >= 0
-        ids[matched[seen]] = objects.track_id[seen]
-        lasting = np.where(objects.hits > 1, self._memory, min(self._memory, 1))
-        objects.keep(objects.missed <= lasting)
-        new = np.flatnonzero(ids < 0)
-        ids[new] = next_id + np.arange(len(new))
-        objects.append(self._newcomers(ids[new], places[new], described[new], size[new], intensity[new]))
-        return ids
+        rates, seen = self.habits.rates, int(found.here.sum())
+        rates.begin(seen, area_px2)
+        self.habits.looks.learn_population(found.look[found.here])
+        crowding = rates.crowding(seen, self._visible(), area_px2) if len(self.objects) else 1.0
+        answer = self._explain(found, self._gate * widening, crowding)
+        self.cut_short += answer.cut_short
+        self._learn_motion(answer, found)
+        self._note(answer, found)
+        return self._conclude(answer, found, area_px2, next_id, rates.lasting / crowding)
 
-    def _match(self, places: Doubles, described: Doubles, widening: float) -> tuple[Integers, npt.NDArray[np.bool_]]:
-        """Detection of each object or -1, and which of those had no rival on either side."""
-        objects = self.objects
-        if not len(objects) or not len(places):
-            return np.full(len(objects), -1), np.zeros(len(objects), bool)
-        threshold = -math.log(1 - DETECTED) + math.log(DETECTED) - math.log(NEWCOMERS * self._density)
-        start, detection, cost, dropped = candidates(
-            objects.x, objects.p, objects.w, objects.features, places, described,
-            self._gate * widening, self.noise.measurement, threshold, self._looks,
-        )  # fmt: skip
-        matched, cut = assign(start, detection, cost, threshold, len(places))
-        self.cut_short += cut + dropped
-        rivals = np.bincount(detection, minlength=len(places))
-        alone = (matched >= 0) & (np.diff(start) == 1)
-        alone[alone] = rivals[matched[alone]] == 1
-        return matched, alone
+    def _visible(self) -> float:
+        """How many objects should be seen in a frame."""
+        return float(self.objects.exists.sum()) * self.habits.rates.detected
 
-    def _learn_surroundings(self, described: Doubles, area_px2: float) -> None:
-        """Density of detections, and how sizes and brightnesses spread."""
-        density = max(len(described), 1) / max(area_px2, 1.0)
-        rate = 0.1 if self._density else 1.0
-        self._density += rate * (density - self._density)
-        if len(described) > 1:
-            rate = 1.0 if self._looks[1].any() == 0 else min(0.1, len(described) / 500)
-            self._looks[1] += rate * (described.mean(0) - self._looks[1])
-            self._looks[2] += rate * (np.maximum(described.var(0), 1e-4) - self._looks[2])
+    def _explain(self, found: Sightings, gate_px: float, crowding: float) -> Explanation:
+        """Again where all have jumped, with the objects put where the jump took them."""
+        answer = explain(self.objects, self.habits, found, gate_px, crowding)
+        visible = self._visible()
+        if (answer.matched >= 0).sum() + len(answer.divisions.mothers) < LOST * visible:
+            established = self.objects.hits > 1
+            shift = jump(self.objects.position()[established], found.head[found.here], visible, self._gate)
+            if shift is not None:
+                self.objects.state[:, :, :2] += shift
+                return explain(self.objects, self.habits, found, gate_px, crowding)
+        return answer
 
-    def _learn_motion(self, sums: Doubles, links: int) -> None:
-        """Noise by innovation matching (Mehra, IEEE TAC 15:175, 1970), biased upward."""
-        self._motion_links = min(self._motion_links + links, REMEMBERED_LINKS)
-        rate = min(0.3, links / self._motion_links)
-        if links:
-            walk, course = (CAUTION * (sums[:, 0] + 1e-9) / (sums[:, 1] + 1e-9)) ** rate
-            self.noise.learn(float(walk), float(course), self._gate)
+    def _learn_motion(self, answer: Explanation, found: Sightings) -> None:
+        objects, noise, matched = self.objects, self.habits.noise, answer.now(found.here)
+        sums = update(objects.state, objects.steady, matched, found.head, noise.measurement)
+        noise.learn(sums, int((matched >= 0).sum()), self._gate)
 
-    def _note(
-        self,
-        matched: Integers,
-        alone: npt.NDArray[np.bool_],
-        described: Doubles,
-        size: Doubles,
-        intensity: Doubles,
-    ) -> None:
-        """Write down what was seen of the known objects, and how much looks change from frame to frame."""
-        objects = self.objects
+    def _note(self, answer: Explanation, found: Sightings) -> None:
+        """Write down what was seen of the known objects, and learn how often they are seen and how they change."""
+        objects, habits, matched = self.objects, self.habits, answer.now(found.here)
         seen = matched >= 0
         row = matched[seen]
-        if alone.any():
-            change = (described[matched[alone]] - objects.features[alone]) ** 2
-            limited = np.minimum(change, 9 * self._looks[0]).mean(0)
-            self._alone_links = min(self._alone_links + alone.sum(), REMEMBERED_LINKS)
-            rate = min(1.0, alone.sum() / self._alone_links)
-            self._looks[0] += rate * (np.maximum(limited, 1e-4) - self._looks[0])
-        gain = np.maximum(0.25, 1 / (1 + objects.hits[seen]))[:, None]
-        objects.features[seen] += gain * (described[row] - objects.features[seen])
-        objects.size[seen], objects.intensity[seen] = size[row], intensity[row]
-        objects.hits[seen] += 1
+        clear = answer.alone & seen & (objects.hits > 1)
+        habits.looks.learn_change(objects.features[clear], objects.hits[clear], found.look[matched[clear]])
+        clear &= objects.missed == 0
+        habits.backward.learn(found.back[matched[clear]], objects.place[clear], found.head[matched[clear]])
+        habits.rates.learn_detection(int((objects.hits[seen] > 1).sum()), int(objects.missed[seen].sum()))
+        gain = 1 / (1 + np.minimum(objects.hits[seen], STEADY_SIGHTINGS - 1))[:, None]
+        objects.features[seen] += gain * (found.look[row] - objects.features[seen])
+        objects.place[seen] = found.head[row]
+        objects.size[seen], objects.intensity[seen] = found.size[row, 0], found.intensity[row, 0]
+        missed = habits.rates.after_miss(objects.exists, int(seen.sum()), float(objects.exists.sum()))
+        objects.exists = np.where(answer.matched >= 0, answer.sure, missed)
         objects.age += 1
         objects.missed += 1
         objects.missed[seen] = 0
 
-    def _newcomers(
-        self, ids: Integers, places: Doubles, described: Doubles, size: Doubles, intensity: Doubles
-    ) -> Objects:
-        count, noise = len(ids), self.noise
-        return Objects(
-            track_id=ids,
-            x=np.repeat(places[:, None], 2, axis=1),
-            v=np.zeros((count, 2, 2)),
-            p=np.tile([noise.measurement, 0.0, noise.velocity], (count, 2, 1)),
-            w=np.full((count, 2), 0.5),
-            features=described,
-            size=size,
-            intensity=intensity,
-            age=np.zeros(count, np.int64),
-            missed=np.zeros(count, np.int64),
-            hits=np.ones(count, np.int64),
+    def _conclude(
+        self, answer: Explanation, found: Sightings, area_px2: float, next_id: int, lasting: float
+    ) -> Outcome:
+        """Give up who is gone, name who is new."""
+        objects, rates, divisions = self.objects, self.habits.rates, answer.divisions
+        matched = answer.now(found.here)
+        seen, row = matched >= 0, matched[matched >= 0]
+        outcome = Outcome(np.full(len(found), -1), np.full(len(found), -1))
+        outcome.track_id[row], outcome.parent_id[row] = objects.track_id[seen], objects.parent_id[seen]
+        daughters, mothers = divisions.daughters.ravel(), objects.track_id[divisions.mothers]
+        stays = (answer.matched >= 0) | ((objects.missed <= self._memory) & (objects.exists > LIKELY_GONE))
+        self._learn_lives(divisions.mothers, seen, stays)
+        stays[divisions.mothers] = False
+        objects.hits[seen] += 1
+        self.ended = objects.track_id[~stays]
+        objects.keep(stays)
+        fresh = found.here.copy()
+        fresh[row] = fresh[daughters] = False
+        born = np.flatnonzero(fresh)
+        rates.learn_newcomers(len(born), int(found.here.sum()), area_px2)
+        self.habits.kinship.learn(*_observed(answer, found), len(matched))
+        new = np.concatenate([daughters, born])
+        names = found.names[new]
+        names[names < 0] = next_id + np.arange((names < 0).sum())
+        outcome.track_id[new] = names
+        outcome.parent_id[daughters] = np.repeat(mothers, 2)
+        outcome.families = Families(
+            mothers,
+            outcome.track_id[divisions.daughters],
+            found.head[divisions.daughters].mean(1),
+            divisions.probability(),
         )
+        exists = np.concatenate([np.full(len(daughters), DAUGHTER_EXISTS), np.full(len(born), lasting)])
+        self._begin(outcome, new[:MOST_NEW], found, exists[:MOST_NEW])
+        return outcome
+
+    def _begin(self, outcome: Outcome, new: Integers, found: Sightings, exists: Doubles) -> None:
+        """Follow new objects from now on."""
+        begin, noise = found.begin[new], self.habits.noise
+        first = np.array([noise.measurement, 0.0, noise.velocity])
+        seen_as = np.column_stack([found.size[new, begin], found.intensity[new, begin]])
+        ids, parents = outcome.track_id[new], outcome.parent_id[new]
+        fresh = newcomers(ids, parents, found.head[new], found.look[new], seen_as, exists, first)
+        fresh.missed[begin > 0] = 1
+        self.objects.append(fresh)
+
+    def _learn_lives(self, mothers: Integers, seen: Flags, stays: Flags) -> None:
+        """Rates of survival, and of newcomers that last."""
+        hits, rates = self.objects.hits, self.habits.rates
+        grown, once = hits > 2, hits == 1
+        divided = np.zeros(len(hits), bool)
+        divided[mothers] = True
+        rates.learn_survival(int((grown & seen).sum()), int((grown & ~stays & ~divided).sum()))
+        rates.learn_lasting(int((once & seen).sum()), int((once & ~stays).sum()))
+
+
+def _observed(answer: Explanation, found: Sightings) -> tuple[Doubles, Doubles]:
+    """What the divisions were like, (K, 6) as ``Kinship.learn`` wants it, and how sure they are (K,)."""
+    divisions = answer.divisions
+    if not len(divisions.mothers):
+        return np.empty((0, 6)), np.empty(0)
+    a, b = divisions.daughters.T
+    head, look, expected = found.head, found.look, divisions.expected
+    astray = ((0.5 * (head[a] + head[b]) - expected[:, :2]) ** 2).mean(1) - expected[:, 2]
+    change = 0.5 * (look[a] + look[b]) - divisions.known
+    apart = np.log(np.hypot(*(head[a] - head[b]).T) + 1e-3)
+    return np.column_stack([apart, astray, change, (look[a] - look[b]) ** 2]), divisions.probability()
