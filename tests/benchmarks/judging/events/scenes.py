@@ -1,4 +1,4 @@
-"""Movies of simulated specimens with what is true of them: frames, tracks as a perfect tracker would give them, events."""
+"""Movies of simulated specimens with what is true of them: frames, tracks of a perfect tracker, events."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from track_helpers import table
 
 from smartscope.clock import VirtualClock
 from smartscope.config import CameraCalibration, LightConfig, MicroscopeConfig, OpticsConfig
 from smartscope.frame import Frame, Roi, Settings
 from smartscope.ports import Instrument, LightsSetup, whole_sensor
-from smartscope.result import Detections, Result, Tracks
+from smartscope.result import Detections, Tracks
 from smartscope_drivers.simulated.lights import SimulatedLights
 from smartscope_drivers.simulated.options import WorldOptions
 from smartscope_drivers.simulated.truth import WorldEvents, WorldObjects
 from smartscope_drivers.simulated.world import World
 
 LASER = "laser"
+FIRST_NS = 50_000_000
+"""From the beginning of the world to the first exposure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,17 @@ class Movie:
         self._lights.close()
         self.world.close()
 
+    def frame_of(self, t_ns: int) -> int:
+        """The first frame whose exposure ends after a moment."""
+        first_end_ns = self.world.t0_ns + FIRST_NS + round(self.scene.exposure_ms * 1e6)
+        return max(-int((first_end_ns - t_ns) * self.scene.rate_hz // 1e9), 0)
+
     def shots(self) -> Iterator[tuple[Frame, WorldObjects]]:
         """Each frame, and who was where in the middle of its exposure."""
         scene = self.scene
         roi, exposure_ns = whole_sensor((scene.size_px, scene.size_px)), round(scene.exposure_ms * 1e6)
         for index in range(scene.frames):
-            start_ns = self.world.t0_ns + 50_000_000 + round(1e9 * index / scene.rate_hz)
+            start_ns = self.world.t0_ns + FIRST_NS + round(1e9 * index / scene.rate_hz)
             self._clock.advance_to(start_ns + exposure_ns)
             pixels = np.zeros((scene.size_px, scene.size_px), np.uint16)
             self.world.render(pixels, roi, start_ns, start_ns + exposure_ns, index)
@@ -95,19 +103,12 @@ class Movie:
         return self.world.events(self.world.t0_ns, self._clock.now_ns())
 
 
-def true_tracks(objects: WorldObjects, size_px: int, noise_px: float, rng: np.random.Generator) -> Result | Any:
-    """Columns of ``Tracks`` and ``Detections`` of everybody in the field, found with a Gaussian error."""
-    inside = np.flatnonzero(
-        (np.abs(objects.x_px - size_px / 2) < size_px / 2) & (np.abs(objects.y_px - size_px / 2) < size_px / 2)
-    )
-    n = len(inside)
-    x, y = (getattr(objects, name)[inside] + noise_px * rng.standard_normal(n) for name in ("x_px", "y_px"))
-    f = lambda value: np.broadcast_to(np.asarray(value, np.float32), (n,)).copy()  # noqa: E731
-    i = lambda value: np.broadcast_to(np.asarray(value, np.int32), (n,)).copy()  # noqa: E731
-    size, label = np.maximum(objects.size_px[inside], 0.8), objects.label[inside]
-    tracks = Tracks(
-        track_id=i(objects.object_id[inside]), parent_id=i(objects.mother_id[inside]), x_px=f(x), y_px=f(y),
-        vx_px_s=f(0), vy_px_s=f(0), sigma_px=f(noise_px), steady=f(0.5), v_error_px_s=f(1), diffusion_px2_s=f(1),
-        age_frames=i(5), missed_frames=i(0), size_px=f(size), intensity=f(objects.molecules[inside]), label=i(label),
-    )  # fmt: skip
-    return tracks, Detections(f(x), f(y), f(size), f(objects.molecules[inside]), i(label))
+def true_tracks(objects: WorldObjects, size_px: int, noise_px: float, rng: np.random.Generator) -> tuple[Any, Any]:
+    """``Tracks`` and ``Detections`` of everybody in the field, found with a Gaussian error."""
+    here = (objects.x_px > 0) & (objects.x_px < size_px - 1) & (objects.y_px > 0) & (objects.y_px < size_px - 1)
+    x, y = (getattr(objects, name)[here] + noise_px * rng.standard_normal(here.sum()) for name in ("x_px", "y_px"))
+    looks = {"size_px": np.maximum(objects.size_px[here], 0.8), "intensity": objects.molecules[here]}
+    looks |= {"x_px": x, "y_px": y, "label": objects.label[here]}
+    motion = {"sigma_px": noise_px, "steady": 0.5, "v_error_px_s": 1.0, "diffusion_px2_s": 1.0, "age_frames": 5}
+    ids = {"track_id": objects.object_id[here], "parent_id": objects.mother_id[here]}
+    return table(Tracks, len(x), **ids, **looks, **motion), table(Detections, len(x), **looks)
