@@ -33,8 +33,8 @@ TAIL, RATE = 1.2, 3.0
 """Belief about jumps while nothing happens: how steeply they thin out, per standard deviation, and how many there are
 in a frame."""
 MOST_JUMPS, MOST_OPEN = 256, 64
-NEAR_CELLS = 3.0
-"""Within which a flash and what it leaves are one event."""
+NEAR_CELLS, SPREADING_CELLS, FAR_CELLS = 3.0, 0.3, 8.0
+"""Within which a flash and what it leaves are one event: at first, more with each frame, at most."""
 SPARK, DECAYED, SPREAD = 0.25, 0.7, 0.8
 """Parts of the highest light: gone at once below; decays; of the narrow window's share below which light spreads."""
 LEAST_AGE, LONGEST_AGE = 2, 60
@@ -104,22 +104,25 @@ class Flash:
         self._jumps = np.empty((0, 4))
 
     def _seek(self, cells: Floats, scene: Scene, telling: Telling) -> None:
-        sums, before = _summed(cells), _summed(np.mean(self._past, axis=0))
-        found = self._jumps_of(sums, before)
-        backwards = self._jumps_of(_summed(self._past[0]), _summed(np.mean([*self._past, cells][1:], axis=0)))
+        earlier = np.mean(self._past, axis=0)
+        before, empty = _summed(earlier), float(np.median(earlier))
+        found = self._jumps_of(_summed(cells), before, empty)
+        later = _summed(np.mean([*self._past, cells][1:], axis=0))
+        backwards = self._jumps_of(_summed(self._past[0]), later, empty)
         self._level.learn(self._ended(backwards), 1.0, scene.elapsed_s)
         self._odds.pass_time(scene.elapsed_s)
         for row, column, height in found[found[:, 2] >= self._level.level].tolist():
             if len(self._open) < MOST_OPEN:
                 self._begin(int(row), int(column), height, before, scene, telling)
 
-    def _jumps_of(self, sums: Doubles, before: Doubles) -> Doubles:
+    def _jumps_of(self, sums: Doubles, before: Doubles, empty: float) -> Doubles:
         """(K, 3) row, column and height of jumps, those aside that belong to a flash already told."""
         evidence = np.empty((len(sums) - NARROW, sums.shape[1] - NARROW))
-        jumps(sums, before, 1 / BEFORE, self._excess, self._dark_variance, evidence)
+        jumps(sums, before, 1 / BEFORE, self._excess, (self._dark_variance, empty), evidence)
         found = self._top[: highest(evidence, self._top)].copy()
         known = np.array([one.cell for one in self._open]).reshape(-1, 2)
-        return found[~_near(found, known).any(axis=1)]
+        reach = np.array([min(NEAR_CELLS + SPREADING_CELLS * one.age, FAR_CELLS) for one in self._open])
+        return found[~_near(found, known, reach).any(axis=1)]
 
     def _ended(self, found: Doubles) -> Doubles:
         """Heights of jumps that are over; those near to each other, frame after frame, are one."""
@@ -180,7 +183,7 @@ def _summed(cells: Floats) -> Doubles:
     return sums
 
 
-def _near(ones: Doubles, others: Doubles) -> npt.NDArray[np.bool_]:
+def _near(ones: Doubles, others: Doubles, reach: Doubles | float = NEAR_CELLS) -> npt.NDArray[np.bool_]:
     """(N, M) which places, rows and columns first, are of one event."""
     apart = np.hypot(ones[:, 0, None] - others[:, 0], ones[:, 1, None] - others[:, 1])
-    return np.asarray(apart <= NEAR_CELLS)
+    return np.asarray(apart <= reach)

@@ -86,8 +86,8 @@ class AlarmLevel:
         self._stale = False
         above = np.cumsum(self._counts[::-1])[::-1]
         basis = min(BASIS, LARGEST_SHARE * above[0])
-        base = max(int(np.searchsorted(-above, -basis)), 1)
-        count = float(above[min(base, BINS - 1)])
+        base = min(max(int(np.searchsorted(-above, -basis)), 1), BINS // 2)
+        count = float(above[base])
         expected = self._believed_rate * math.exp(-self._believed_tail * base * BIN)
         steep = self._steep(base, count)
         self._tail = min(max(steep, FLATTEST), STEEPEST)
@@ -113,7 +113,7 @@ class AlarmLevel:
 
 def _reach(count: float, steep: float, base: int) -> int:
     """Bins above the base beyond which so many excursions hardly go."""
-    return min(math.ceil((math.log(max(count, 1.0) + BELIEVED) + OUTLIER) / steep / BIN), BINS - base)
+    return min(1 + math.ceil((math.log(max(count, 1.0) + BELIEVED) + OUTLIER) / steep / BIN), BINS - base)
 
 
 def _steepness(mean: float, length: float) -> float:

@@ -12,8 +12,8 @@ from numba import njit
 
 NARROW, WIDE = 2, 6
 """Edges of the windows, cells."""
-FLICKER = 0.06
-"""Part of its light by which a window changes otherwise: what is in it moves, the lamp flickers."""
+FLICKER, LAMP = 0.15, 0.01
+"""Part of its objects' light by which a window changes as they move; of all its light, as the lamp flickers."""
 LEAST_JUMP = 2.0
 """Standard deviations below which a jump is not looked at."""
 _APART = 2
@@ -44,28 +44,30 @@ def window(sums, i, j, edge):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _jump(now, before, weight, i, j, edge, excess, dark_variance):  # type: ignore[no-untyped-def]
+def _jump(now, before, weight, i, j, edge, excess, dark):  # type: ignore[no-untyped-def]
     """In standard deviations."""
     light, cells = window(now, i, j, edge)
     was = window(before, i, j, edge)[0]
+    dark_variance, background = dark
     variance = excess * (max(light, 0.0) + max(was, 0.0) * weight) + (1 + weight) * cells * dark_variance
-    return (light - was) / math.sqrt(variance + (FLICKER * was) ** 2 + 1.0)
+    of_objects = max(was - cells * background, 0.0)
+    return (light - was) / math.sqrt(variance + (FLICKER * of_objects) ** 2 + (LAMP * was) ** 2 + 1.0)
 
 
 @njit(nogil=True, cache=True)
-def jumps(now, before, weight, excess, dark_variance, out):  # type: ignore[no-untyped-def]
+def jumps(now, before, weight, excess, dark, out):  # type: ignore[no-untyped-def]
     """out (h - 1, w - 1): evidence that light jumped up in each narrow window, standard deviations.
 
     ``now``, ``before``: ``add_up`` of this frame's cells and of the mean of earlier ones, whose noise has ``weight``
-    times the variance; excess: F² of the camera; dark_variance: of a cell's read noise.
+    times the variance; excess: F² of the camera; dark: variance of a cell's read noise, light of an empty cell.
     """
     height, width = out.shape
     for i in range(height):
         for j in range(width):
-            near = _jump(now, before, weight, i, j, NARROW, excess, dark_variance)
+            near = _jump(now, before, weight, i, j, NARROW, excess, dark)
             for edge in range(NARROW + 2, WIDE + 1, 2):
                 if near > LEAST_JUMP:
-                    near = min(near, _jump(now, before, weight, i, j, edge, excess, dark_variance))
+                    near = min(near, _jump(now, before, weight, i, j, edge, excess, dark))
             out[i, j] = near
 
 

@@ -14,7 +14,7 @@ from smartscope.result import Result
 from smartscope_models.events import EventDetector
 
 from .known_tracks import RATE_HZ, restless, walkers
-from .matching import Listener, True_, pooled
+from .matching import Listener, Truth, pooled
 from .scenes import Movie, Scene
 from .specimens import MITOCHONDRIA, VESICLES, WITHIN
 
@@ -104,7 +104,7 @@ def changes_of_motion(seeds: Sequence[int], frames: int, per_hour: float) -> dic
         parts = []
         for seed in seeds:
             model = EventDetector(INSTRUMENT, kinds=("abnormal",), false_alarms_per_hour=per_hour)
-            heard, true = Listener(), list[True_]()
+            heard, true = Listener(), list[Truth]()
             for so_far, began in walkers(seed, frames, 60, change):
                 true += began
                 heard.hear(so_far.frame.index, model.step([so_far.frame], so_far).events)
@@ -113,7 +113,7 @@ def changes_of_motion(seeds: Sequence[int], frames: int, per_hour: float) -> dic
     return figures
 
 
-def _by_track(true: Sequence[True_], heard: Listener) -> dict[str, Any]:
+def _by_track(true: Sequence[Truth], heard: Listener) -> dict[str, Any]:
     told = heard.of("abnormal")
     first = {one.object_id: one for one in true}
     hits = [one for one in told if one.track_id in first]

@@ -14,7 +14,7 @@ from smartscope.result import Result, Tracks
 from smartscope.specimens.vesicles import Vesicles
 from smartscope.testing.model_contract import a_frame
 
-from .matching import True_
+from .matching import Truth
 
 RATE_HZ = 20.0
 NOISE_PX = 0.2
@@ -38,7 +38,7 @@ def told(index: int, ids: np.ndarray, places: np.ndarray, noise_px: float) -> Re
     return Result(frame_at(index), tracks=tracks)
 
 
-def walkers(seed: int, frames: int, count: int, change: str = "") -> Iterator[tuple[Result, list[True_]]]:
+def walkers(seed: int, frames: int, count: int, change: str = "") -> Iterator[tuple[Result, list[Truth]]]:
     """Brownian and steadily drifting tracks; with ``change``, each changes once and is then replaced."""
     rng = np.random.default_rng(seed)
     times, drift = CHANGES.get(change, (1.0, 0.0))
@@ -56,7 +56,7 @@ def walkers(seed: int, frames: int, count: int, change: str = "") -> Iterator[tu
         places = places + velocity + np.where(new, drift * noise, 0) * heading
         places += rng.normal(size=(count, 2)) * step[:, None] * np.where(new, times, 1)
         events = [
-            True_("abnormal", index, index, *places[row].tolist(), int(ids[row]))
+            Truth("abnormal", index, index, *places[row].tolist(), int(ids[row]))
             for row in np.flatnonzero(when == index)
         ]
         yield told(index, ids, places + NOISE_PX * rng.normal(size=(count, 2)), NOISE_PX), events

@@ -26,7 +26,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class True_:
+class Truth:
     """One true event."""
 
     kind: str
@@ -62,7 +62,7 @@ class Listener:
 
 
 def judged(
-    true: Sequence[True_], told: Sequence[Told], by: str, reach_px: float, within: int
+    true: Sequence[Truth], told: Sequence[Told], by: str, reach_px: float, within: int
 ) -> dict[str, float | int]:
     """Counts for one kind; ``by``: ``onset`` (frames that are told as the first) or ``change`` (frame of confirming).
 
@@ -90,7 +90,7 @@ def judged(
     }
 
 
-def _apart(told: Told, event: True_) -> float:
+def _apart(told: Told, event: Truth) -> float:
     return min(float(np.hypot(x - event.x_px, y - event.y_px)) for x, y in told.places)
 
 

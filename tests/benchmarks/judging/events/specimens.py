@@ -14,7 +14,7 @@ from smartscope_models.detection import CellDetector, SpotDetector
 from smartscope_models.events import EventDetector
 from smartscope_models.tracking import KalmanTracker
 
-from .matching import Listener, True_, judged, pooled
+from .matching import Listener, Truth, judged, pooled
 from .scenes import Movie, Scene, true_tracks
 
 NOISE_PX = 0.17
@@ -34,7 +34,7 @@ def chain(scene: Scene) -> list[Model]:
     return [finder, KalmanTracker(scene.instrument)]
 
 
-def watched(scene: Scene, kinds: Sequence[str], per_hour: float, tracks: str) -> tuple[Listener, list[True_], Any]:
+def watched(scene: Scene, kinds: Sequence[str], per_hour: float, tracks: str) -> tuple[Listener, list[Truth], Any]:
     """A whole movie: what was told, what is true, CPU milliseconds of the events' model in each frame."""
     model = EventDetector(scene.instrument, kinds=tuple(kinds), false_alarms_per_hour=per_hour)  # type: ignore[arg-type]
     model.warm_up((scene.size_px, scene.size_px))
@@ -56,7 +56,7 @@ def watched(scene: Scene, kinds: Sequence[str], per_hour: float, tracks: str) ->
         return heard, truth(movie), cost_ms
 
 
-def truth(movie: Movie) -> list[True_]:
+def truth(movie: Movie) -> list[Truth]:
     """What went on, well inside the field, begun and changed within the movie."""
     scene, events, found = movie.scene, movie.events(), []
     for row in range(len(events)):
@@ -65,7 +65,7 @@ def truth(movie: Movie) -> list[True_]:
         inside = min(x, y) >= MARGIN_PX and max(x, y) <= scene.size_px - 1 - MARGIN_PX
         if inside and onset >= 5 and change <= scene.frames - 5:
             kind = EVENT_KINDS[events.kind[row]]
-            found.append(True_(kind, onset, change, x, y, int(events.ids[row, 0])))
+            found.append(Truth(kind, onset, change, x, y, int(events.ids[row, 0])))
     return found
 
 
