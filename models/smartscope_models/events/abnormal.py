@@ -26,8 +26,8 @@ SHARED = 8.0
 """Steps that all tracks' ways are worth, where a track is young."""
 LEAST_STEPS = 12
 """Before anything can be unusual."""
-FAIR_GAIN = 3.0
-"""Nats of one step above which more counts ever less: one wrong link must not decide."""
+FAIR_GAIN, LARGEST_GAIN = 3.0, 5.0
+"""Nats of one step above which more counts ever less, and at most: one wrong link must not decide."""
 BOUNDED = 9.0
 """Squared steps, in their variance, are learnt up to this."""
 DOUBT = 1.0
@@ -95,7 +95,7 @@ def _gain(ways, i, dx, dy, square):  # type: ignore[no-untyped-def]
     ways.lean[i] = number
     high = max(larger, onwards)
     gain = high + math.log(0.5 * (math.exp(larger - high) + math.exp(onwards - high)))
-    return gain if gain < FAIR_GAIN else FAIR_GAIN + math.log1p(gain - FAIR_GAIN)
+    return gain if gain < FAIR_GAIN else min(FAIR_GAIN + math.log1p(gain - FAIR_GAIN), LARGEST_GAIN)
 
 
 @njit(nogil=True, cache=True)

@@ -19,12 +19,12 @@ from smartscope_models.events.telling import Telling
 
 MEMORY = 60.0
 """Steps over which a track's ways are averaged."""
-SHARED = 8.0
-"""Steps that all tracks' ways are worth, where a track is young."""
 LEARNT_BELOW = 4.0
 """Sums above which a track may be standing: what it does then says nothing about its ways."""
-LEAST_STEPS = 4
+LEAST_STEPS = 12
 """Before it stood: what never moved is not arrested."""
+LEAST_WALK = 0.5
+"""Variance of a step, over that of a place's error: what moves less cannot be seen to stop."""
 LARGEST_GAIN, LARGEST_LOSS = 4.0, 12.0
 """Nats of one step: one wrong link must not decide."""
 SWAY = 0.02
@@ -42,6 +42,10 @@ class Ways(NamedTuple):
     """On which ``walk`` rests."""
     walk: Doubles
     """px²/s along an axis that a step adds to a coordinate's variance."""
+    go_x: Doubles
+    go_y: Doubles
+    go_var: Doubles
+    """Where it is if it goes on, and that place's variance (a Kalman filter)."""
     stand_x: Doubles
     stand_y: Doubles
     stand_var: Doubles
@@ -49,7 +53,7 @@ class Ways(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def tread(ways, sums, places, now_s, noise_var, shared_walk, most, ended):  # type: ignore[no-untyped-def]
+def tread(ways, sums, places, now_s, noise_var, most, ended):  # type: ignore[no-untyped-def]
     """A step of every track that was seen, places (N, 2); rows whose sum is at zero into ended (N,); how many."""
     count = 0
     for i in range(len(places)):
@@ -59,19 +63,27 @@ def tread(ways, sums, places, now_s, noise_var, shared_walk, most, ended):  # ty
         elapsed, steps = now_s - ways.t[i], ways.steps[i]
         if not elapsed > 0:
             ways.steps[i], ways.walk[i], rises = 0.0, 0.0, False
+            ways.go_x[i], ways.go_y[i], ways.go_var[i] = x, y, noise_var
         else:
-            walk = (steps * ways.walk[i] + SHARED * shared_walk) / (steps + SHARED)
-            moved = (x - ways.x[i]) ** 2 + (y - ways.y[i]) ** 2
-            going = max(walk, 0.0) * elapsed + 2 * noise_var
+            ways.go_var[i] += max(ways.walk[i], 0.0) * elapsed
+            going = ways.go_var[i] + noise_var
+            missed = (x - ways.go_x[i]) ** 2 + (y - ways.go_y[i]) ** 2
             if sums.sum[i] < LEARNT_BELOW:
-                now = (0.5 * min(moved, 25 * going) - 2 * noise_var) / elapsed
+                moved = (x - ways.x[i]) ** 2 + (y - ways.y[i]) ** 2
+                now = (0.5 * min(moved, 25 * (going + noise_var)) - 2 * noise_var) / elapsed
                 ways.steps[i] = min(steps + 1, MEMORY)
                 ways.walk[i] += (now - ways.walk[i]) / ways.steps[i]
             standing = ways.stand_var[i] + noise_var
             off = (x - ways.stand_x[i]) ** 2 + (y - ways.stand_y[i]) ** 2
-            gain = 0.5 * (moved / going - off / standing) + math.log(going / standing)
-            gain = min(max(gain, -LARGEST_LOSS), LARGEST_GAIN) if steps >= LEAST_STEPS else -1.0
+            gain = 0.5 * (missed / going - off / standing) + math.log(going / standing)
+            gain = min(max(gain, -LARGEST_LOSS), LARGEST_GAIN)
+            if steps < LEAST_STEPS or ways.walk[i] * elapsed < LEAST_WALK * noise_var:
+                gain = -1.0
             rises = add(sums, i, gain, most)
+            weight = ways.go_var[i] / going
+            ways.go_x[i] += weight * (x - ways.go_x[i])
+            ways.go_y[i] += weight * (y - ways.go_y[i])
+            ways.go_var[i] *= 1 - weight
             weight = ways.stand_var[i] / standing
             ways.stand_x[i] += weight * (x - ways.stand_x[i])
             ways.stand_y[i] += weight * (y - ways.stand_y[i])
@@ -108,10 +120,8 @@ class Arrest:
         row = row_of(self._ids, scene.ids)
         self._watch.follow(scene.ids, row, telling)
         self._ways, self._ids = carried(self._ways, row), scene.ids
-        known = self._ways.walk[self._ways.steps >= LEAST_STEPS]
-        shared, noise_var = float(np.median(known)) if len(known) else 0.0, scene.noise_px**2
         ended = np.empty(len(scene.ids), np.int64)
-        sums, ways = self._watch.sums, self._ways
-        count = tread(ways, sums, scene.places, scene.now_s, noise_var, shared, self._watch.most, ended)
+        sums, ways, noise_var = self._watch.sums, self._ways, scene.noise_px**2
+        count = tread(ways, sums, scene.places, scene.now_s, noise_var, self._watch.most, ended)
         self._watch.judge(ended[:count], scene, telling)
         stand(ways, sums, ended[:count], scene.frame.index, noise_var)

@@ -156,7 +156,8 @@ class FissionFusion:
             one, other = (self._object(labels, side, scene.origin) for side in neck.sides)
             neck.missed += 1
             if one and other:
-                neck.depth = EVEN if one == other else 0.0
+                even = max(neck.usual, EVEN) if neck.whole else EVEN
+                neck.depth = even if one == other else 0.0
         return found[free]
 
     def _object(self, labels: Labels | None, place: Doubles, origin: Doubles) -> int:

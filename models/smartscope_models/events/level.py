@@ -28,6 +28,8 @@ LOWER, ROUNDS = 0.3, 3
 """Part of the tail from which its steepness is first guessed; how often it is then found anew."""
 OUTLIER = 1.0
 """Beyond where exp(-1) excursions are expected there should be none."""
+MOST_STEPS = 1e15
+"""In an hour: clocks may stammer."""
 STEEPEST, FLATTEST = 5.0, 0.15
 """Tails, per unit of the score."""
 
@@ -58,7 +60,7 @@ class AlarmLevel:
             self._stale = True
         self._steps += steps
         if elapsed_s > 0 and steps > 0:
-            now = steps * 3600 / elapsed_s
+            now = min(steps * 3600 / elapsed_s, MOST_STEPS)
             self._steps_per_hour += (now - self._steps_per_hour) * (1.0 if not self._steps_per_hour else 0.05)
         if self._counts.sum() > FORGET:
             self._counts /= 2
