@@ -5,14 +5,15 @@ Nothing is kept of a track that the tracker has given up, so memory is bounded b
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
 Longs = npt.NDArray[np.int64]
-Rows = TypeVar("Rows", bound=NamedTuple)
+Rows = TypeVar("Rows", bound=tuple[Any, ...])
+"""A NamedTuple of columns."""
 
 
 def row_of(ids_before: Longs, ids_now: Longs) -> Longs:
@@ -35,4 +36,4 @@ def carried(state: Rows, row: Longs) -> Rows:
             fresh.fill(np.nan)
         fresh[known] = column[row[known]]
         columns.append(fresh)
-    return type(state)(*columns)
+    return type(state)._make(columns)  # type: ignore[attr-defined,no-any-return]
