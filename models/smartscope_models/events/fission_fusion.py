@@ -149,7 +149,8 @@ class FissionFusion:
                 lost.remove(row)
                 free[column] = False
                 neck = self._necks[row]
-                neck.x, neck.y, neck.depth, neck.missed = *found[column, :3].tolist(), 0
+                neck.x, neck.y, neck.depth = (float(value) for value in found[column, :3])
+                neck.missed = 0
                 neck.sides = found[column, 3:].reshape(2, 2)
         for row in lost:
             neck = self._necks[row]

@@ -152,7 +152,8 @@ class Flash:
         if not len(distance) or distance.min() > 1.5 * self._edge:
             return -1, x, y
         row = int(distance.argmin())
-        return int(self._before_ids[row]), *(float(value) for value in self._before_places[row])
+        there_x, there_y = self._before_places[row].tolist()
+        return int(self._before_ids[row]), there_x, there_y
 
     def _follow(self, sums: Doubles, telling: Telling) -> None:
         """See what becomes of each flash."""

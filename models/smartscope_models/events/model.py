@@ -56,7 +56,7 @@ class EventDetector:
         """kinds: what is watched for. false_alarms_per_hour: in the whole field, for each kind, or kind by kind."""
         rates = false_alarms_per_hour
         per_hour = {kind: rates.get(kind, 1.0) if isinstance(rates, Mapping) else rates for kind in kinds}
-        self._px_of_um: Doubles = np.linalg.inv(_affine(setup))
+        self._px_of_um: Doubles = np.asarray(np.linalg.inv(_affine(setup)), np.float64)
         self._made_of = setup, per_hour
         self._watchers = _watchers(setup, per_hour)
         self._telling = Telling()
@@ -74,7 +74,7 @@ class EventDetector:
             frame.pixels[: shape[0] // 2] += np.uint16(500)
             x, y = rng.uniform(0, 9, (2, 4)).astype(np.float32)
             none = np.zeros(4, np.int32)
-            tracks = Tracks(ids, ids - 9, x, y, *([ones] * 6), none, none, ones, ones, none)
+            tracks = Tracks(ids, ids - 9, x, y, ones, ones, ones, ones, ones, ones, none, none, ones, ones, none)
             rehearsal.step([frame], Result(frame, tracks=tracks))
 
     def step(self, frames: Sequence[Frame], so_far: Result) -> Result:
@@ -141,6 +141,7 @@ def _watchers(setup: Instrument, per_hour: Mapping[Kind, float]) -> list[Watcher
         watchers.append(Arrest(per_hour["arrest"]))
     if "abnormal" in per_hour:
         watchers.append(Abnormal(per_hour["abnormal"]))
-    if parting := {kind: rate for kind, rate in per_hour.items() if kind in ("fission", "fusion")}:
+    parting: dict[str, float] = {kind: rate for kind, rate in per_hour.items() if kind in ("fission", "fusion")}
+    if parting:
         watchers.append(FissionFusion(setup, parting))
     return watchers
