@@ -1,0 +1,1 @@
+"""Events judged on simulated specimens."""
