@@ -104,6 +104,7 @@ class TrackTask:
         options, settled = _track_options(inputs.options)
         with written_whole(inputs.output, inputs.source) as part:
             options = {key: value for key, value in options.items() if key not in _RESERVED}
+            options.setdefault("spots_divide", True)  # a table does not say what its points are
             tracker: KalmanTracker = plugins.build("models", "track", options, inputs.instrument)
             watch = Stopwatch()
             ids, parents = _follow_table(tracker, table, settled, watch, report)

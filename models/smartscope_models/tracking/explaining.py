@@ -17,6 +17,8 @@ from smartscope_models.tracking.sightings import Flags, Sightings
 
 REACH = 1.2
 """Times the gate, from where a mother is expected to her daughters."""
+NOBODY = np.empty(0, np.int64), np.empty((0, 2), np.int64), np.empty(0)
+"""No mothers, daughters, gains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,7 @@ def explain(objects: Objects, habits: Habits, found: Sightings, gate_px: float, 
     """
     count, rates = len(objects), habits.rates
     if not count or not len(found):
-        none = np.empty(0, np.int64)
-        nobody = _divisions(objects, none, none.reshape(0, 2), np.empty(0))
-        return Explanation(np.full(count, -1), np.zeros(count, bool), np.zeros(count), nobody)
+        return Explanation(np.full(count, -1), np.zeros(count, bool), np.zeros(count), _divisions(objects, *NOBODY))
     likely, density = objects.exists * rates.detected, rates.newcomers * crowding
     miss = -np.log(1 - likely)
     waiting = -float(np.log((1 - rates.detected) * rates.survives))
@@ -87,15 +87,17 @@ def explain(objects: Objects, habits: Habits, found: Sightings, gate_px: float, 
         foresee(start, detection, cost, *known, *chains, found.elapsed, *learned)
     matched, cut = assign(start, detection, cost, miss, len(found))
     spent, owner, alone = consequences(start, detection, cost, miss, matched, len(found))
-    price = 2 * np.log(density / rates.detected) - np.log(objects.exists * habits.kinship.share)
-    mother, pair, gain, left_out = divide(
-        *known, price, spent, matched, owner, *chains, worth,
-        *learned, habits.kinship.packed(REACH * gate_px), waiting,
-    )  # fmt: skip
-    stands = settle_claims(pair, gain, len(found))
-    matched[mother[stands]] = -1
-    sure, cut_short = 1 / (1 + np.exp(spent - miss)), cut + dropped + left_out
-    divisions = _divisions(objects, mother[stands], pair[stands], gain[stands])
+    sure, cut_short, divisions = 1 / (1 + np.exp(spent - miss)), cut + dropped, _divisions(objects, *NOBODY)
+    if habits.divides:
+        price = 2 * np.log(density / rates.detected) - np.log(objects.exists * habits.kinship.share)
+        mother, pair, gain, left_out = divide(
+            *known, price, spent, matched, owner, *chains, worth,
+            *learned, habits.kinship.packed(REACH * gate_px), waiting,
+        )  # fmt: skip
+        stands = settle_claims(pair, gain, len(found))
+        matched[mother[stands]] = -1
+        cut_short += left_out
+        divisions = _divisions(objects, mother[stands], pair[stands], gain[stands])
     return Explanation(matched, alone & (matched >= 0), sure, divisions, cut_short)
 
 

@@ -26,9 +26,9 @@ class Names:
 class Kind:
     """The objects of one label."""
 
-    def __init__(self, gate_px: float, memory_frames: int, lag_frames: int) -> None:
-        self.live = Linker(gate_px, memory_frames)
-        self.settler = Settler(gate_px, memory_frames, lag_frames) if lag_frames else None
+    def __init__(self, gate_px: float, memory_frames: int, lag_frames: int, divides: bool = True) -> None:
+        self.live = Linker(gate_px, memory_frames, divides)
+        self.settler = Settler(gate_px, memory_frames, lag_frames, divides) if lag_frames else None
         self._elapsed = 0.0
 
     def advance(self, frames: float) -> None:

@@ -17,11 +17,13 @@ class Habits:
 
     noise: Noise
     kinship: Kinship
+    divides: bool = True
+    """Whether two that appear where one was expected may be its daughters."""
     rates: Rates = field(default_factory=Rates)
     looks: Looks = field(default_factory=Looks)
     backward: Backward = field(default_factory=Backward)
 
     @classmethod
-    def of_gate(cls, gate_px: float) -> Habits:
+    def of_gate(cls, gate_px: float, divides: bool = True) -> Habits:
         """Start values: the gate is all that is known."""
-        return cls(Noise.of_gate(gate_px), Kinship.of_gate(gate_px))
+        return cls(Noise.of_gate(gate_px), Kinship.of_gate(gate_px), divides)

@@ -26,9 +26,9 @@ MOST_NEW = 20_000
 class Linker:
     """Follows the objects of one kind; lengths in pixels, time in frame periods."""
 
-    def __init__(self, gate_px: float, memory_frames: float) -> None:
+    def __init__(self, gate_px: float, memory_frames: float, divides: bool = True) -> None:
         self.objects = Objects()
-        self.habits = Habits.of_gate(gate_px)
+        self.habits = Habits.of_gate(gate_px, divides)
         self.cut_short = 0
         """Objects that got a greedy answer, or candidates for which there was no room, so far."""
         self.ended = np.empty(0, np.int64)

@@ -46,8 +46,8 @@ class Correction:
 class Settler:
     """The linker that lags ``lag`` frames behind."""
 
-    def __init__(self, gate_px: float, memory_frames: float, lag: int) -> None:
-        self.linker = Linker(gate_px, memory_frames)
+    def __init__(self, gate_px: float, memory_frames: float, lag: int, divides: bool = True) -> None:
+        self.linker = Linker(gate_px, memory_frames, divides)
         self._lag = lag
         self._window: deque[Moment] = deque()
         self._gone = np.empty((2, 0), np.int64)

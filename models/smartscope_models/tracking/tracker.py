@@ -30,8 +30,8 @@ WIDEST_GATE = 4.0
 """Times the gate, however long ago the last frame was."""
 LONGEST_STEP = 1000.0
 """Frame periods that objects are carried on at once."""
-SPOT, CELL = 0, 1
-"""Labels of what may divide; the fission of an organelle is told by other models."""
+SPOT, ORGANELLE = 0, 2
+"""Labels of what divides only where asked, and of that whose fission other models tell."""
 Gate = Annotated[float, Field(gt=0, le=4096)]
 
 
@@ -80,14 +80,14 @@ class KalmanTracker:
         """Gates: the farthest an object may be from where it is expected, pixels; memory: most misses it survives.
 
         lag_frames: 0 for live identities alone; division_probability: from which on a division is told as an event;
-        spots_divide: so are divisions of spots, which in most specimens are two vesicles that met and parted.
+        spots_divide: a spot may have daughters; else two where one was are two that met and part again.
         """
         self._places = SpecimenPlaces(setup)
         self._gates = (spot_gate_px, cell_gate_px)
         self._memory, self._lag = memory_frames, lag_frames
         self._kinds: dict[int, Kind] = {}
         self._names = Names()
-        self._dividing = (SPOT, CELL) if spots_divide else (CELL,)
+        self._spots_divide = spots_divide
         self._divisions = DivisionTeller(division_probability, settles=lag_frames > 0)
         self._open: deque[_Open] = deque()
         self._last: Frame | None = None
@@ -153,7 +153,8 @@ class KalmanTracker:
         seen, self._linked = self._places.seen(frame, detections, self._linked), frame
         for label in np.unique(detections.label[seen.good]).tolist():
             if label not in self._kinds:
-                self._kinds[label] = Kind(self._gates[min(max(label, 0), 1)], self._memory, self._lag)
+                gate, divides = self._gates[min(max(label, 0), 1)], label != SPOT or self._spots_divide
+                self._kinds[label] = Kind(gate, self._memory, self._lag, divides)
         area = float(frame.pixels.shape[0] * frame.pixels.shape[1])
         widening = math.sqrt(min(max(elapsed, 1.0), WIDEST_GATE**2))
         named = Outcome(np.full(len(detections), -1), np.full(len(detections), -1))
@@ -163,7 +164,7 @@ class KalmanTracker:
             columns = seen.places[some], seen.size[some], seen.intensity[some]
             outcome = kind.link(*columns, area, widening, self._names, seen.back[some])
             named.track_id[some], named.parent_id[some] = outcome.track_id, outcome.parent_id
-            if label in self._dividing:
+            if label != ORGANELLE:
                 self._divisions.tell(frame.index, outcome.families)
         if self._lag:
             self._open.append(_Open(frame, rows, len(detections)))
@@ -180,7 +181,7 @@ class KalmanTracker:
             outcome, correction = self._kinds[label].settle(self._names)
             named.track_id[rows], named.parent_id[rows] = outcome.track_id, outcome.parent_id
             wrong.append((correction.old, correction.new, correction.mother))
-            if label in self._dividing:
+            if label != ORGANELLE:
                 self._divisions.settle(oldest.frame.index, outcome.families, correction)
         self._divisions.give_up(oldest.frame.index)
         linkers = {label: s.linker for label in oldest.rows if (s := self._kinds[label].settler) is not None}
