@@ -8,6 +8,7 @@ from event_scenes import INSTRUMENT, frame_at, heard, run, seen, tracked, walk
 
 from smartscope.frame import Certainty
 from smartscope_models.events import EventDetector
+from smartscope_models.events.place_error import PlaceError
 
 FRAMES, STOPS = 400, 250
 
@@ -118,3 +119,21 @@ def test_time_that_runs_backwards_begins_anew() -> None:
     model, places = EventDetector(INSTRUMENT, kinds=("arrest", "abnormal")), seen(walk(100, 10))
     for k in [*range(60), *range(20, 100)]:
         assert model.step([frame_at(k)], tracked(frame_at(k), places[k])).events is None
+
+
+def test_a_slow_drift_that_becomes_a_walk_has_not_stopped() -> None:
+    """The tracker's errors, twice too large here, must neither hide the drift nor let what is expected lag behind."""
+    drift = np.array([0.3, 0.0]) * np.arange(STOPS)[:, None, None] * np.ones((1, 8, 1))
+    places = np.concatenate([drift, drift[-1] + walk(FRAMES - STOPS, 8) - walk(FRAMES - STOPS, 8)[0]])
+    places += np.random.default_rng(3).normal(0, 0.1, places.shape)
+    assert not heard(run(EventDetector(INSTRUMENT, kinds=("arrest",)), places))
+
+
+def test_the_error_of_a_place_is_learnt_from_what_goes_straight_on() -> None:
+    rng, error = np.random.default_rng(0), PlaceError()
+    places = walk(200, 20)
+    places[:, :6] = 5.0 + 0.3 * np.arange(200)[:, None, None]
+    places += rng.normal(0, 0.1, places.shape)
+    told = [error.learn(np.arange(20), there, 0.05) for there in places]
+    assert told[0] == np.inf
+    assert told[-1] == pytest.approx(0.1, rel=0.3)

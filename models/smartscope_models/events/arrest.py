@@ -65,7 +65,7 @@ def tread(ways, sums, places, now_s, noise_var, most, ended):  # type: ignore[no
             ways.steps[i], ways.walk[i], rises = 0.0, 0.0, False
             ways.go_x[i], ways.go_y[i], ways.go_var[i] = x, y, noise_var
         else:
-            ways.go_var[i] += max(ways.walk[i], 0.0) * elapsed
+            ways.go_var[i] += max(ways.walk[i] * elapsed, LEAST_WALK * noise_var)  # else it lags behind slow drift
             going = ways.go_var[i] + noise_var
             missed = (x - ways.go_x[i]) ** 2 + (y - ways.go_y[i]) ** 2
             if sums.sum[i] < LEARNT_BELOW:

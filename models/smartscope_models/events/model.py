@@ -17,6 +17,7 @@ from smartscope_models.events.arrest import Arrest
 from smartscope_models.events.fission_fusion import FissionFusion
 from smartscope_models.events.flash import BEFORE, Flash
 from smartscope_models.events.following import Doubles
+from smartscope_models.events.place_error import PlaceError
 from smartscope_models.events.scene import Scene
 from smartscope_models.events.telling import Telling, joined
 from smartscope_models.mobility.places import seen_places
@@ -27,6 +28,7 @@ TREMBLE_UM = 0.03
 """Moves of stage and focus that change nothing."""
 FIRST_NOISE_PX = 0.3
 """Error of a place before a track has told one."""
+LEAST_NOISE_PX = 0.02
 
 
 class Watcher(Protocol):
@@ -61,7 +63,7 @@ class EventDetector:
         self._watchers = _watchers(setup, per_hour)
         self._telling = Telling()
         self._last: Frame | None = None
-        self._noise_px = 0.0
+        self._place_error, self._noise_px = PlaceError(), 0.0
 
     def warm_up(self, shape: tuple[int, int]) -> None:
         """Compile; what is remembered is not touched."""
@@ -99,15 +101,15 @@ class EventDetector:
             places = np.column_stack([x, y]) + origin
             places[(tracks.missed_frames > 0) | ~np.isfinite(places).all(axis=1)] = np.nan
             ids = tracks.track_id.astype(np.int64)
-            self._listen(tracks)
+            self._listen(tracks, self._place_error.learn(ids, places, elapsed_s))
         same = last is not None and _same_view(frame, last)
         return Scene(frame, elapsed_s, origin, tracks, ids, places, self._noise_px or FIRST_NOISE_PX, same)
 
-    def _listen(self, tracks: Tracks) -> None:
-        """Learn the error of a place from the tracks, slowly."""
+    def _listen(self, tracks: Tracks, most_px: float) -> None:
+        """Learn the error of a place, slowly: what the tracks tell, or less if they bend less."""
         good = tracks.sigma_px[np.isfinite(tracks.sigma_px) & (tracks.sigma_px > 0) & (tracks.missed_frames == 0)]
         if len(good):
-            now = float(np.median(good))
+            now = max(min(float(np.median(good)), most_px), LEAST_NOISE_PX)
             self._noise_px += (now - self._noise_px) * (0.02 if self._noise_px else 1.0)
 
     def _origin(self, frame: Frame) -> Doubles:

@@ -21,8 +21,8 @@ from .specimens import MITOCHONDRIA, VESICLES, WITHIN
 LEARNING = 0.1
 """Part of each run that is not counted: thresholds are learnt from the data."""
 QUIET = {
-    "mitochondria": {**MITOCHONDRIA, "fissions_per_min": 0.0, "fusions_per_min": 0.0},
-    "vesicles": {**VESICLES, "dockings_per_min": 0.0},
+    "mitochondria": {**MITOCHONDRIA, "fissions_per_min": 0.0, "fusions_per_min": 0.0, "bleaching": False},
+    "vesicles": {**VESICLES, "dockings_per_min": 0.0, "bleaching": False},
 }
 INSTRUMENT = Instrument(CameraCalibration(), OpticsConfig())
 
