@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,14 @@ class Counter:
         self.count += counts * (len(self._heard.told) - before)
 
 
-def measured(kind: str, settings: Sequence[float], runs: Sequence[Callable[[], Iterable[Result]]], hours: float) -> Any:
-    """Rates of a kind over several quiet runs of so many hours each, with exact 95 % intervals of a Poisson count."""
-    totals = dict.fromkeys(settings, 0)
+def measured(
+    settings: Mapping[str, Sequence[float]], runs: Sequence[Callable[[], Iterable[Result]]], hours: float
+) -> dict[str, Any]:
+    """Rates of each kind over several quiet runs of so many hours each, with exact 95 % intervals of the count."""
+    pairs = [(kind, per_hour) for kind, rates in settings.items() for per_hour in rates]
+    totals = dict.fromkeys(pairs, 0)
     for run in runs:
-        counters = [Counter(kind, per_hour) for per_hour in settings]
+        counters = [Counter(*pair) for pair in pairs]
         so_fars, first_s = run(), None
         for so_far in so_fars:
             now_s = so_far.frame.t_start_ns / 1e9
@@ -55,17 +58,21 @@ def measured(kind: str, settings: Sequence[float], runs: Sequence[Callable[[], I
             for counter in counters:
                 counter.see(so_far, counts=now_s - first_s >= LEARNING * hours * 3600)
         for counter in counters:
-            totals[counter.per_hour] += counter.count
+            totals[counter.kind, counter.per_hour] += counter.count
     counted_h = len(runs) * hours * (1 - LEARNING)
+    figures: dict[str, Any] = {kind: {} for kind in settings}
+    for (kind, per_hour), count in totals.items():
+        figures[kind][f"{per_hour:g}/h"] = _rate(count, counted_h, per_hour)
+    return figures
+
+
+def _rate(count: int, counted_h: float, per_hour: float) -> dict[str, float]:
     return {
-        f"{per_hour:g}/h": {
-            "alarms": count,
-            "per_hour": count / counted_h,
-            "over_set": count / counted_h / per_hour,
-            "low": float(chi2.ppf(0.025, 2 * count)) / 2 / counted_h / per_hour if count else 0.0,
-            "high": float(chi2.ppf(0.975, 2 * count + 2)) / 2 / counted_h / per_hour,
-        }
-        for per_hour, count in totals.items()
+        "alarms": count,
+        "per_hour": count / counted_h,
+        "over_set": count / counted_h / per_hour,
+        "low": float(chi2.ppf(0.025, 2 * count)) / 2 / counted_h / per_hour if count else 0.0,
+        "high": float(chi2.ppf(0.975, 2 * count + 2)) / 2 / counted_h / per_hour,
     }
 
 
@@ -81,20 +88,15 @@ def from_tracks(seeds: Sequence[int], hours: float, settings: Sequence[float]) -
     frames = round(3600 * hours * RATE_HZ)
     still = [lambda seed=seed: restless(seed, frames, 60) for seed in seeds]
     plain = [lambda seed=seed: (so_far for so_far, _ in walkers(seed, frames, 60)) for seed in seeds]
-    return {
-        "arrest": measured("arrest", settings, still, hours),
-        "abnormal": measured("abnormal", settings, plain, hours),
-    }
+    return measured({"arrest": settings}, still, hours) | measured({"abnormal": settings}, plain, hours)
 
 
 def from_movies(seeds: Sequence[int], hours: float, settings: dict[str, Sequence[float]]) -> dict[str, Any]:
     """Flash on vesicles at 20 frames/s, fission and fusion on mitochondria at 1 frame/s (ten times as long)."""
     quick = [lambda seed=seed: quiet_movie("vesicles", seed, hours, 20.0, 256) for seed in seeds]
     slow = [lambda seed=seed: quiet_movie("mitochondria", seed, 10 * hours, 1.0, 256) for seed in seeds]
-    figures = {"flash": measured("flash", settings["flash"], quick, hours)}
-    for kind in ("fission", "fusion"):
-        figures[kind] = measured(kind, settings[kind], slow, 10 * hours)
-    return figures
+    necks = {kind: settings[kind] for kind in ("fission", "fusion")}
+    return measured({"flash": settings["flash"]}, quick, hours) | measured(necks, slow, 10 * hours)
 
 
 def changes_of_motion(seeds: Sequence[int], frames: int, per_hour: float) -> dict[str, Any]:
