@@ -39,8 +39,8 @@ def section(name: str, given: argparse.Namespace) -> Any:
     if name == "abnormal":
         return changes_of_motion(seeds, round(1200 * given.minutes), given.per_hour)
     if name == "alarms_tracks":
-        return from_tracks(seeds, given.hours, (60.0, 200.0, 600.0, 2000.0))
-    settings = {"flash": (30.0, 100.0, 300.0), "fission": (5.0, 15.0, 50.0), "fusion": (5.0, 15.0, 50.0)}
+        return from_tracks(seeds, given.hours, (100.0, 300.0, 1000.0))
+    settings = {"flash": (100.0, 300.0), "fission": (15.0, 40.0), "fusion": (15.0, 40.0)}
     return from_movies(seeds, given.hours, settings)
 
 

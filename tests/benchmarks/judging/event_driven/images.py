@@ -26,8 +26,8 @@ CONFIG = Path(__file__).parents[4] / "configs" / "event_driven.yaml"
 PRESENT = 0.15
 SEEN_S = 4.0
 """After its onset a constriction has taken a tenth of the tube: less is within what healthy tubes do."""
-PER_MIN = 1.2
-"""Of all events, if they did not have to wait: they come as often as ``PRESENT`` allows."""
+PER_MIN = 0.3
+"""Of all events, if they did not have to wait: so few that ``PRESENT`` seldom binds, and onsets keep no beat."""
 ALWAYS = 1e9
 """A budget that never binds, J/cm2; s."""
 PUBLISHED: dict[str, Any] = {

@@ -18,6 +18,8 @@ from .matching import Listener, Truth, pooled
 from .scenes import Movie, Scene
 from .specimens import MITOCHONDRIA, VESICLES, WITHIN
 
+SLOWER = 6.0
+"""Times as long are quiet movies of organelles, which are slow."""
 LEARNING = 0.1
 """Part of each run that is not counted: thresholds are learnt from the data."""
 QUIET = {
@@ -94,9 +96,9 @@ def from_tracks(seeds: Sequence[int], hours: float, settings: Sequence[float]) -
 def from_movies(seeds: Sequence[int], hours: float, settings: dict[str, Sequence[float]]) -> dict[str, Any]:
     """Flash on vesicles at 20 frames/s, fission and fusion on mitochondria at 1 frame/s (ten times as long)."""
     quick = [lambda seed=seed: quiet_movie("vesicles", seed, hours, 20.0, 256) for seed in seeds]
-    slow = [lambda seed=seed: quiet_movie("mitochondria", seed, 10 * hours, 1.0, 256) for seed in seeds]
+    slow = [lambda seed=seed: quiet_movie("mitochondria", seed, SLOWER * hours, 1.0, 256) for seed in seeds]
     necks = {kind: settings[kind] for kind in ("fission", "fusion")}
-    return measured({"flash": settings["flash"]}, quick, hours) | measured(necks, slow, 10 * hours)
+    return measured({"flash": settings["flash"]}, quick, hours) | measured(necks, slow, SLOWER * hours)
 
 
 def changes_of_motion(seeds: Sequence[int], frames: int, per_hour: float) -> dict[str, Any]:
