@@ -30,7 +30,7 @@ OUTLIER = 1.0
 """Beyond where exp(-1) excursions are expected there should be none."""
 MOST_STEPS = 1e15
 """In an hour: clocks may stammer."""
-STEEPEST, FLATTEST = 15.0, 0.15
+STEEPEST, FLATTEST = 5.0, 0.15
 """Tails, per unit of the score."""
 
 

@@ -14,7 +14,7 @@ NARROW, WIDE = 2, 6
 """Edges of the windows, cells."""
 FLICKER, LAMP = 0.08, 0.01
 """Part of its objects' light by which a window changes as they move; of all its light, as the lamp flickers."""
-LEAST_JUMP = 2.5
+LEAST_JUMP = 3.5
 """Standard deviations below which a jump is not looked at."""
 _APART = 2
 """Cells within which only the highest jump counts."""
