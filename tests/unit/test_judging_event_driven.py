@@ -47,7 +47,7 @@ def test_means_over_seeds_lie_within_their_intervals():
 
 def test_events_and_frames_of_a_run_come_from_specimen_and_camera():
     pace = {"figure": None, "slow_interval_ms": 20_000, "fast_interval_ms": 20_000}
-    day, times = images.watched(3, 240.0, ["fission"], pace)
+    day, times = images.watched(7, 240.0, ["fission"], pace)
     assert np.diff(times[2:]) == pytest.approx(20.0, abs=0.1)
     assert len(times) == pytest.approx(12, abs=2)
     assert len(day.onsets) == 1
