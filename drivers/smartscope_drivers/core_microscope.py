@@ -354,10 +354,12 @@ class CoreMicroscope:
             DeviceError: a light or the shutter did not confirm.
         """
         t_called_ns = since_ns or self._clock.now_ns()
+        lit = [f"light:{light}" for light, power_mw in self._stamper.now().lights_mw.items() if power_mw > 0]
+        for setting in lit:
+            self._stamper.begin(setting, t_called_ns)  # a frame taken while they go out must not claim their light
         self._actuators.dark()
-        for light, power_mw in self._stamper.now().lights_mw.items():
-            if power_mw > 0:
-                self._stamper.finish(f"light:{light}", 0.0, t_called_ns, self._clock.now_ns())
+        for setting in lit:
+            self._stamper.finish(setting, 0.0, t_called_ns, self._clock.now_ns())
 
     def close(self) -> None:
         """Dark, stop, state of entry restored (lights excepted), core closed; harmless the second time.
