@@ -57,7 +57,7 @@ def test_process_detect_and_track(place: Workplace) -> None:
     for n in range(4):
         found = np.stack([spots["x_px"], spots["y_px"]], axis=1)[spots["frame"] == n]
         distances = np.linalg.norm(found[:, None] - places[None], axis=2)
-        assert distances.min(axis=0).max() < 0.5
+        assert distances.min(axis=0).max() < 0.3
     assert smartscope("process", "track", "movie.tif", "tracks.csv").said
     assert smartscope("process", "track", "spots.csv", "again.csv").said
     for name in ("tracks.csv", "again.csv"):

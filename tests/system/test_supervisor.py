@@ -406,7 +406,7 @@ def test_the_hand_over_is_timed_at_zero_power(bench: Bench) -> None:
     opened = bench.open("supervisor", "controller", lease_ms=500)
     done = perform_hand_over(opened)
     assert done.lapse_off_ms is not None
-    assert 500 <= done.lapse_off_ms < 500 + BOUND_MS
+    assert 500 <= done.lapse_off_ms < BOUND_MS
     assert done.take_over_ms is not None
     assert done.take_over_ms < BOUND_MS
     assert done.read_back_mw == {"l0": 0.0, "l1": 0.0}
